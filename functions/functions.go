@@ -1,0 +1,91 @@
+// Package functions holds the words of the function registry: functions, their
+// configuration, their immutable versions, and what is wrong with them.
+//
+// Package functions/store keeps them; package runtime runs them.
+package functions
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Limits of a function's configuration, as on AWS Lambda unless noted.
+const (
+	MinTimeout     = 1 * time.Second
+	MaxTimeout     = 900 * time.Second
+	DefaultTimeout = 3 * time.Second
+	MinMemory      = 128    // MB; also the default
+	MaxMemory      = 10_240 // MB
+	// MemoryCap is what a 32-bit WASM guest can address, in MB. More is
+	// accepted, capped and warned of.
+	MemoryCap = 4_096
+	// MaxEnvironment is the total size of keys and values, in bytes.
+	MaxEnvironment = 4 << 10
+	// MaxCode is the size of a module, in bytes.
+	MaxCode = 256 << 20
+	// Unpublished is the version that changes with the function.
+	Unpublished = "$LATEST"
+)
+
+// ABI is how a module wants to be called. See docs/abi.md.
+type ABI string
+
+const (
+	ABIBatch   ABI = "batch"   // exports wm_batch: binary batch; and wm_json for the rest
+	ABIJSON    ABI = "json"    // exports wm_json: Lambda's JSON
+	ABICommand ABI = "command" // a WASI command: event on stdin, response on stdout
+)
+
+// Config is what a user sets. The zero value works.
+type Config struct {
+	// Timeout of one invocation, whole seconds, 1 s to 900 s. Defaults to 3 s.
+	Timeout time.Duration `json:"timeout"`
+	// Memory of one environment in MB, 128 to 10,240. Defaults to 128.
+	Memory int `json:"memory"`
+	// Environment is what the guest sees as environment variables; 4 KB in all.
+	Environment map[string]string `json:"environment,omitempty"`
+	// Description is free text, 256 characters at most.
+	Description string `json:"description,omitempty"`
+}
+
+// Code is a module that was checked and compiled.
+type Code struct {
+	SHA256 string `json:"sha256"` // hex digest of the module
+	Size   int64  `json:"size"`   // bytes
+	ABI    ABI    `json:"abi"`
+}
+
+// Version is a function as it can be invoked. Every version but $LATEST is immutable.
+type Version struct {
+	Function string    `json:"function"`
+	Version  string    `json:"version"`  // "$LATEST", "1", "2", …
+	ID       string    `json:"id"`       // incarnation of the function
+	Revision uint64    `json:"revision"` // grows with every change of $LATEST
+	Code     Code      `json:"code"`
+	Config   Config    `json:"config"`
+	Modified time.Time `json:"modified"`
+}
+
+// ARN is the Amazon resource name of the function, qualified unless it is $LATEST.
+func (v Version) ARN(account, region string) string {
+	arn := fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", region, account, v.Function)
+	if v.Version == Unpublished || v.Version == "" {
+		return arn
+	}
+	return arn + ":" + v.Version
+}
+
+// MemoryBytes is what the guest may have, capped at what it can address.
+func (c Config) MemoryBytes() int64 { return int64(min(c.Memory, MemoryCap)) << 20 }
+
+var (
+	// ErrNotFound means no function or version bears that name.
+	ErrNotFound = errors.New("functions: not found")
+	// ErrExists means a function bears that name already.
+	ErrExists = errors.New("functions: exists")
+	// ErrInvalid means a value is out of range; the text says which.
+	ErrInvalid = errors.New("functions: invalid")
+	// ErrCode means the module cannot run here; the text says why and what to do.
+	ErrCode = errors.New("functions: code refused")
+)

@@ -1,0 +1,123 @@
+// Package runtime holds the words of running a function: the invocation, its
+// closed set of outcomes, and the contract between the pool and whatever runs
+// code.
+//
+// An [Environment] is WASM today and need not be: the contract asks only that
+// it takes one [Invocation] at a time, answers with a [Result], and says
+// whether it can be used again.
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/wasmill/wasmill/functions"
+)
+
+// Outcome is how an invocation ended. The set is closed.
+type Outcome uint8
+
+const (
+	// Done: the function returned, and reported no failed item.
+	Done Outcome = iota
+	// Partial: the function returned and named items that failed.
+	Partial
+	// FunctionError: the function returned an error, trapped, exited, or
+	// answered what cannot be understood. Counts as an attempt.
+	FunctionError
+	// Timeout: the function did not return before its deadline. Counts as an attempt.
+	Timeout
+	// Throttled: no environment was free. The function saw nothing.
+	Throttled
+	// Infrastructure: wasmill failed, not the function. Costs no attempt.
+	Infrastructure
+)
+
+func (o Outcome) String() string {
+	return [...]string{"done", "partial", "error", "timeout", "throttled", "infra"}[o]
+}
+
+// Attempted says whether an outcome uses up one attempt of a batch. It is the
+// only place that knows (AWS Lambda: throttles and service errors that never
+// reached the function do not count; partial replies do unless the
+// checkpoint moved, which the shard's machine knows).
+func Attempted(o Outcome) bool { return o == FunctionError || o == Timeout || o == Partial }
+
+// Record is one record of a batch as the function sees it.
+type Record struct {
+	Sequence     string // decimal sequence number
+	PartitionKey string
+	Data         []byte
+	Arrival      int64  // Unix milliseconds
+	TraceParent  string // of the producer's span, or empty; not shown to the function
+}
+
+// Batch is the records of one shard handed to a function in one call. Records
+// and their data are shared with other readers and must not be changed.
+type Batch struct {
+	Shard    string // shardId-000000000000
+	ARN      string // of the stream
+	Region   string
+	Identity string // invokeIdentityArn
+	Records  []Record
+}
+
+// Invocation asks for one run. Exactly one of Batch and Payload is set.
+type Invocation struct {
+	ID      string // request id, a UUID
+	Batch   *Batch
+	Payload []byte // JSON
+	// PartialReplies says that batchItemFailures in the response count.
+	PartialReplies bool
+	// Source names who asked, for logs and history: a trigger's name or "invoke".
+	Source string
+}
+
+// Result is how it went.
+type Result struct {
+	Outcome  Outcome
+	Response []byte // what the function returned, JSON; empty for nothing
+	// Failures are the item identifiers of a partial reply, as given.
+	Failures []string
+	// ErrorType and ErrorMessage say what went wrong, as AWS names it
+	// (Sandbox.Timedout, Runtime.ExitError, …) or as the function did.
+	ErrorType, ErrorMessage string
+	StackTrace              []byte // JSON array, or empty
+	Duration                time.Duration
+	Init                    time.Duration // start-up of the environment, if this call paid for it
+	MaxMemory               int64         // bytes
+	Version                 functions.Version
+	Logs                    []byte // the last 4 KB of the invocation's log
+	Finished                time.Time
+}
+
+// Program is code made ready to run: validated and compiled.
+type Program interface {
+	// ABI says how it is called.
+	ABI() functions.ABI
+	// New starts an environment. It may take milliseconds.
+	New(ctx context.Context, v functions.Version, logs LogWriter) (Environment, error)
+	// Close frees what New needs; environments must be closed before.
+	Close() error
+}
+
+// Environment runs one invocation at a time.
+type Environment interface {
+	// Invoke runs the function. The context's deadline is the function's. It
+	// fills Outcome, Response, errors, Duration and MaxMemory; the pool the rest.
+	Invoke(ctx context.Context, inv *Invocation) Result
+	// Reusable says whether another Invoke may follow.
+	Reusable() bool
+	Close() error
+}
+
+// LogWriter takes what a guest writes, line by line.
+type LogWriter interface {
+	Line(requestID string, line []byte)
+}
+
+// Invoker runs functions; the pool is one. Invoke blocks until the function has
+// answered, and never returns an error: what went wrong is an outcome.
+type Invoker interface {
+	Invoke(ctx context.Context, function, qualifier string, inv *Invocation) Result
+}

@@ -1,0 +1,157 @@
+// Package stream holds the words of the sharded stream: streams, shards, hash
+// keys, sequence numbers, positions, and what is wrong with them.
+//
+// It knows nothing of how records are stored; package natsstream does. The
+// rules are those of Amazon Kinesis Data Streams unless a comment says
+// otherwise.
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Limits of a stream, as on AWS (Kinesis Data Streams quotas) unless noted.
+const (
+	MaxShards          = 10_000           // shards of one stream, open and closed
+	MaxKeyChars        = 256              // partition key, in Unicode characters; at least 1
+	DefaultRecordBytes = 1 << 20          // data and key of one record
+	MaxRecordBytes     = 10 << 20         // the most a stream can be configured to take
+	MaxPutRecords      = 500              // records of one call
+	MaxPutBytes        = 10 << 20         // data and keys of one call
+	MinRetention       = 24 * time.Hour   // also the default
+	MaxRetention       = 8760 * time.Hour // 365 days
+	DefaultAccount     = "000000000000"
+	DefaultRegion      = "us-east-1"
+	maxNameChars       = 128
+	shardIDFormat      = "shardId-%012d"
+)
+
+// Ref names a stream in the catalogue.
+type Ref struct {
+	Account, Region, Name string
+}
+
+// Local is the stream of that name under the default account and region.
+func Local(name string) Ref { return Ref{DefaultAccount, DefaultRegion, name} }
+
+// ARN is the Amazon resource name, arn:aws:kinesis:<region>:<account>:stream/<name>.
+func (r Ref) ARN() string {
+	return fmt.Sprintf("arn:aws:kinesis:%s:%s:stream/%s", r.Region, r.Account, r.Name)
+}
+
+// Config says how a stream is made. The zero value but for Shards works.
+type Config struct {
+	// Shards is how many shards share the hash range evenly, 1 to 10,000. Defaults to 1.
+	Shards int `json:"shards"`
+	// Retention is how long a record can be read, 24 h to 8,760 h. Defaults to 24 h.
+	Retention time.Duration `json:"retention"`
+	// RecordBytes is the most data and key of one record may take together,
+	// 1 to 10 MiB. Defaults to 1 MiB.
+	RecordBytes int `json:"recordBytes"`
+}
+
+// State of a stream or shard.
+type State string
+
+const (
+	Active State = "ACTIVE"
+	Closed State = "CLOSED"
+)
+
+// Shard is one hash range of a stream. Immutable but for its state.
+type Shard struct {
+	ID      string   `json:"id"`                // shardId-000000000000
+	Index   int      `json:"index"`             // the number in ID
+	From    HashKey  `json:"from"`              // first hash key
+	To      HashKey  `json:"to"`                // last hash key, inclusive
+	Parents []string `json:"parents,omitempty"` // ids of the shards it came from
+	Epoch   uint32   `json:"epoch"`             // Unix seconds; larger than its parents'
+	State   State    `json:"state"`
+}
+
+// Description is what the catalogue knows of a stream.
+type Description struct {
+	Ref
+	// ID is the incarnation: a stream deleted and created again has another.
+	ID string `json:"id"`
+	Config
+	State   State     `json:"state"`
+	Created time.Time `json:"created"`
+	Shards  []Shard   `json:"shardList"`
+}
+
+// ShardID is the id of the shard with that index.
+func ShardID(index int) string { return fmt.Sprintf(shardIDFormat, index) }
+
+// Entry is a record to be put.
+type Entry struct {
+	PartitionKey    string // 1 to 256 characters
+	ExplicitHashKey string // decimal, 0 to 2^128-1; empty: MD5 of PartitionKey
+	Data            []byte
+	TraceParent     string // W3C traceparent of the producer's span, or empty
+}
+
+// PutResult says where one entry went, or why it did not.
+type PutResult struct {
+	Shard    string
+	Sequence SequenceNumber
+	Err      error
+}
+
+// Record is a record as it was put, with the place it got.
+type Record struct {
+	Shard           string
+	Sequence        SequenceNumber
+	Number          uint64 // running number in the shard, from 0
+	PartitionKey    string
+	ExplicitHashKey string
+	Arrival         time.Time // millisecond resolution
+	Data            []byte
+	TraceParent     string
+}
+
+// PositionKind is where in a shard reading starts.
+type PositionKind string
+
+const (
+	TrimHorizon PositionKind = "TRIM_HORIZON"          // the oldest record kept
+	Latest      PositionKind = "LATEST"                // the next record to arrive
+	AtTimestamp PositionKind = "AT_TIMESTAMP"          // the first record that arrived at or after Time
+	At          PositionKind = "AT_SEQUENCE_NUMBER"    // the record with Sequence
+	After       PositionKind = "AFTER_SEQUENCE_NUMBER" // the one after it
+)
+
+// Position is a place to start reading from.
+type Position struct {
+	Kind     PositionKind   `json:"kind"`
+	Time     time.Time      `json:"time,omitzero"`
+	Sequence SequenceNumber `json:"sequence,omitzero"`
+}
+
+var (
+	// ErrNotFound means no stream or shard bears that name.
+	ErrNotFound = errors.New("stream: not found")
+	// ErrExists means a stream bears that name already.
+	ErrExists = errors.New("stream: exists")
+	// ErrInvalid means the call can never succeed as it stands; the text says which value is wrong.
+	ErrInvalid = errors.New("stream: invalid")
+	// ErrClosed means the shard takes no more records; ask for the shards again.
+	ErrClosed = errors.New("stream: shard closed")
+	// ErrUnavailable means the store cannot write now (disk reserve reached, no
+	// space, restarting). Nothing of the entry is stored; the call can be repeated.
+	ErrUnavailable = errors.New("stream: unavailable")
+)
+
+// CorruptError is a record that is not as it was written. Reading stops there:
+// what lies behind it in the shard is untouched.
+type CorruptError struct {
+	Stream, Shard string
+	Sequence      SequenceNumber // of the first record of the bad frame, as far as can be told
+	Reason        string
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("stream %s: %s: data at sequence %s is corrupt: %s", e.Stream, e.Shard, e.Sequence, e.Reason)
+}

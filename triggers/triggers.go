@@ -1,0 +1,159 @@
+// Package triggers holds the words of event source mappings, which users call
+// triggers: their settings, the state of a shard that a commit writes down,
+// and what is wrong with them.
+//
+// Package triggers/shard decides, triggers/journal remembers, triggers/poll
+// carries out.
+package triggers
+
+import (
+	"errors"
+	"time"
+
+	"github.com/wasmill/wasmill/stream"
+)
+
+// Limits, as on AWS Lambda event source mappings unless noted.
+const (
+	MaxBatchSize     = 10_000
+	DefaultBatchSize = 100
+	MaxWindow        = 300 * time.Second
+	MaxParallel      = 10
+	MaxRetryAttempts = 10_000
+	MinRecordAge     = 60 * time.Second
+	MaxRecordAge     = 604_800 * time.Second
+	DefaultBackoff   = 500 * time.Millisecond // ours
+	MaxBackoff       = 60 * time.Second       // ours
+	MaxPayload       = 6 << 20                // bytes of the JSON event
+)
+
+// Forever is no limit on retries or age.
+const Forever = -1
+
+// Config is what a user sets of a trigger. Zero values that mean something of
+// their own are pointers.
+type Config struct {
+	Function  string `json:"function"`
+	Qualifier string `json:"qualifier,omitempty"` // version; empty: $LATEST
+	Stream    string `json:"stream"`
+	// Position is where the trigger starts in shards that exist when it is made. Required.
+	Position stream.Position `json:"position"`
+	// BatchSize is the most records of an invocation, 1 to 10,000. Defaults to 100.
+	BatchSize int `json:"batchSize"`
+	// Window is how long a first record waits for company, 0 to 300 s. Defaults to 0.
+	Window time.Duration `json:"window"`
+	// Parallel is how many batches of a shard may be out at once
+	// (ParallelizationFactor), 1 to 10. Defaults to 1.
+	Parallel int `json:"parallel"`
+	// Retries is how often a failing batch is tried again
+	// (MaximumRetryAttempts), -1 (for ever, the default) to 10,000.
+	Retries *int `json:"retries"`
+	// RecordAge is the age above which a record is given up
+	// (MaximumRecordAgeInSeconds), 60 s to 604,800 s, or 0 for no limit, the default.
+	RecordAge time.Duration `json:"recordAge"`
+	// Bisect halves a failing batch (BisectBatchOnFunctionError).
+	Bisect bool `json:"bisect"`
+	// PartialReplies lets the function name failed items (ReportBatchItemFailures).
+	PartialReplies bool `json:"partialReplies"`
+	// Backoff is the first wait before the same batch is tried again, doubling
+	// to 60 s, with jitter. Ours; 1 ms to 60 s. Defaults to 500 ms.
+	Backoff time.Duration `json:"backoff"`
+	// SkipCorrupt passes records that are damaged on disk as a counted gap
+	// instead of stopping their shard. Ours.
+	SkipCorrupt bool `json:"skipCorrupt"`
+}
+
+// State of a mapping, in AWS's words.
+type State string
+
+const (
+	Creating  State = "Creating"
+	Enabled   State = "Enabled"
+	Disabling State = "Disabling"
+	Disabled  State = "Disabled"
+	Enabling  State = "Enabling"
+	Updating  State = "Updating"
+	Deleting  State = "Deleting"
+)
+
+// Mapping is one trigger.
+type Mapping struct {
+	ID         string    `json:"id"`   // UUID, incarnation
+	Name       string    `json:"name"` // human name, unique
+	Generation int       `json:"generation"`
+	Config     Config    `json:"config"`
+	StreamID   string    `json:"streamId"` // incarnation of the stream
+	StreamARN  string    `json:"streamArn"`
+	Enabled    bool      `json:"enabled"` // what the user wants
+	State      State     `json:"state"`
+	Created    time.Time `json:"created"`
+	Modified   time.Time `json:"modified"`
+}
+
+// Source is a mapping's place in one shard: who writes one journal.
+type Source struct {
+	Mapping    string // Mapping.ID
+	Generation int
+	Shard      string // shard id
+}
+
+// Span is the records of [From, To) whose bucket is in Buckets. Numbers are
+// running numbers of the shard.
+type Span struct {
+	Buckets uint64 `json:"b"` // bit i: bucket i
+	From    uint64 `json:"f"`
+	To      uint64 `json:"t"` // exclusive
+}
+
+// Unit is work that is claimed and not resolved: the records of its spans that
+// are not finished. Units of one parent (halves of a bisect) share Claim.
+type Unit struct {
+	ID           uint64    `json:"id"`
+	Claim        uint64    `json:"c"` // units with the same claim run one after the other, in order
+	Spans        []Span    `json:"s"`
+	Attempts     int       `json:"a,omitempty"` // that count against the quota
+	Invocations  int       `json:"i,omitempty"` // all of them, for approximateInvokeCount
+	FirstFailure time.Time `json:"ff,omitzero"`
+	LastError    Failure   `json:"e,omitzero"`
+}
+
+// Failure is what an invocation ended with, as far as a dead letter tells it.
+type Failure struct {
+	RequestID string    `json:"r,omitempty"`
+	Type      string    `json:"t,omitempty"`
+	Message   string    `json:"m,omitempty"`
+	At        time.Time `json:"at,omitzero"`
+	BatchSize int       `json:"n,omitempty"`
+	Digest    string    `json:"d,omitempty"` // of the code
+	Version   string    `json:"v,omitempty"` // of the function
+}
+
+// Checkpoint is everything a shard needs to go on after a restart.
+type Checkpoint struct {
+	// Next is the running number of the lowest record that is not finished.
+	Next uint64 `json:"next"`
+	// Frame is the place of Next in the log, as a hint for finding it; 0: unknown.
+	Frame uint64 `json:"frame,omitempty"`
+	// Finished are the records above Next that are resolved, as spans of all buckets, ascending.
+	Finished []Span `json:"finished,omitempty"`
+	// Units are claimed, oldest first, waiting halves included.
+	Units []Unit `json:"units,omitempty"`
+	// Gaps counts records that were lost to retention or damage, ever.
+	Gaps uint64 `json:"gaps,omitempty"`
+	// Done counts records that were resolved by success, ever; Buried those dead-lettered.
+	Done   uint64 `json:"done,omitempty"`
+	Buried uint64 `json:"buried,omitempty"`
+	// Ended: the shard is closed and everything in it is resolved.
+	Ended bool `json:"ended,omitempty"`
+}
+
+var (
+	// ErrNotFound means no trigger bears that name.
+	ErrNotFound = errors.New("triggers: not found")
+	// ErrExists means the name, or the pair of stream and function, is taken.
+	ErrExists = errors.New("triggers: exists")
+	// ErrInvalid means a value is out of range; the text says which.
+	ErrInvalid = errors.New("triggers: invalid")
+	// ErrFenced means another owner has taken the shard. Stop.
+	ErrFenced = errors.New("triggers: fenced")
+)

@@ -1,0 +1,9 @@
+package kv
+
+// For tests outside the package.
+var (
+	EncodeKey = encodeKey
+	DecodeKey = decodeKey
+)
+
+const Pause = pause

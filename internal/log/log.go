@@ -1,0 +1,319 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// Log is one append-only sequence of records. Its methods may be called from
+// several goroutines.
+type Log struct {
+	set *Set
+	id  string
+	key uint64 // of this incarnation, for the cache
+
+	mu       sync.Mutex // never held across a wait
+	tail     tail
+	loading  chan struct{} // closed when a load of tail has ended; nil: none
+	gone     bool          // deleted
+	queue    []*Pending    // not yet sent, in the order of the calls
+	running  bool          // the appender lives
+	trouble  error         // why appends are refused while a frame's fate is looked up
+	flights  []*flight     // reads from disk under way
+	watchers []chan<- struct{}
+
+	// rest goes before the queue: a part of its records is stored or was not
+	// taken for want of room. Only the appender touches it.
+	rest *Pending
+}
+
+// tail is what is known of a log as a whole. Only the appender moves its end,
+// only Trim its beginning.
+type tail struct {
+	loaded  bool
+	epoch   uint32
+	first   uint64 // oldest frame kept; 1 in an empty log
+	last    uint64 // newest frame; 0 in an empty log
+	next    uint64 // running number of the next record
+	bytes   uint64 // of all records before it
+	arrival int64  // newest
+	ended   bool
+	oldest  *head // of frame first, once somebody asked for it
+}
+
+// Bounds is where a log begins and ends.
+type Bounds struct {
+	FirstFrame   uint64 // oldest frame kept, 1 in an empty log
+	FirstNumber  uint64 // running number of its first record
+	FirstArrival int64  // Unix ms; 0 in an empty log
+	LastFrame    uint64 // newest frame, 0 in an empty log
+	NextNumber   uint64 // running number the next record will get
+	LastArrival  int64  // newest arrival, Unix ms; 0 before the first record
+	Bytes        uint64 // keys and data of the records kept
+	Ended        bool   // LastFrame is an END frame
+}
+
+// Records is how many records are kept.
+func (b Bounds) Records() uint64 { return b.NextNumber - b.FirstNumber }
+
+// ID is the id the log was opened with.
+func (l *Log) ID() string { return l.id }
+
+// Epoch is what the log was created with; 0 if that cannot be found out now. The
+// first use of a log asks the server.
+func (l *Log) Epoch() uint32 {
+	ctx, cancel := l.set.srv.ReadContext(l.set.base)
+	defer cancel()
+	t, err := l.state(ctx)
+	if err != nil {
+		return 0
+	}
+	return t.epoch
+}
+
+// Bounds asks the server at the first use of a log and after a Trim, else it
+// answers from memory.
+func (l *Log) Bounds(ctx context.Context) (Bounds, error) {
+	return steady(l, ctx, l.bounds)
+}
+
+// steady looks again if the log was trimmed while look was looking.
+func steady[T any](l *Log, ctx context.Context, look func(context.Context, tail) (T, error)) (T, error) {
+	for {
+		t, err := l.state(ctx)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		found, err := look(ctx, t)
+		if err != errTrimmed {
+			return found, err
+		}
+	}
+}
+
+func (l *Log) bounds(ctx context.Context, t tail) (Bounds, error) {
+	b := Bounds{FirstFrame: t.first, LastFrame: t.last, NextNumber: t.next, LastArrival: t.arrival, Ended: t.ended}
+	if t.last == 0 {
+		return b, nil
+	}
+	first, err := l.oldest(ctx, t)
+	if err != nil {
+		return Bounds{}, err
+	}
+	b.FirstNumber, b.Bytes, b.FirstArrival = first.first, t.bytes-first.before, first.from
+	return b, nil
+}
+
+// oldest is the head of the oldest frame. If that is damaged it is made up from
+// what lies behind it.
+func (l *Log) oldest(ctx context.Context, t tail) (head, error) {
+	if t.oldest != nil {
+		return *t.oldest, nil
+	}
+	f, bad, err := l.frame(ctx, t.first, 1)
+	if err != nil {
+		return head{}, err
+	}
+	var h head
+	switch {
+	case f != nil:
+		h = f.head
+	case bad.head != nil:
+		h = *bad.head
+	default:
+		gap, err := l.corrupt(ctx, t, t.first, bad)
+		if err != nil {
+			return head{}, err
+		}
+		h = head{first: gap.First, before: t.bytes, from: t.arrival, last: t.arrival}
+		if after, _, err := l.frame(ctx, min(gap.NextFrame, t.last), 1); err == nil && after != nil {
+			h.before, h.from, h.last = after.Bytes, after.head.from, after.head.from
+		}
+	}
+	l.mu.Lock()
+	if l.tail.first == t.first {
+		l.tail.oldest = &h
+	}
+	l.mu.Unlock()
+	return h, nil
+}
+
+// state returns what is known of the log, asking the server if that is nothing.
+// Several callers make one request.
+func (l *Log) state(ctx context.Context) (tail, error) {
+	for {
+		l.mu.Lock()
+		t, gone, loading := l.tail, l.gone, l.loading
+		mine := loading == nil && !t.loaded && !gone
+		if mine {
+			loading = make(chan struct{})
+			l.loading = loading
+		}
+		l.mu.Unlock()
+		switch {
+		case gone:
+			return tail{}, fmt.Errorf("log %s: %w", l.id, ErrNotFound)
+		case t.loaded:
+			return t, nil
+		case !mine:
+			select {
+			case <-loading:
+				continue // another's context may have ended: then it is our turn
+			case <-ctx.Done():
+				return tail{}, context.Cause(ctx)
+			}
+		}
+		t, err := l.load(ctx)
+		l.mu.Lock()
+		if err == nil {
+			l.tail = t
+		}
+		l.loading = nil
+		l.mu.Unlock()
+		close(loading)
+		if err != nil {
+			return tail{}, fmt.Errorf("open log %s: %w", l.id, l.unavailable(ctx, err))
+		}
+	}
+}
+
+// load reads where the log ends.
+func (l *Log) load(ctx context.Context) (tail, error) {
+	ctx, cancel := l.set.srv.ReadContext(ctx)
+	defer cancel()
+	at, err := l.set.nats.info(ctx, l.id)
+	if err != nil {
+		return tail{}, err
+	}
+	t := tail{loaded: true, epoch: at.epoch, first: at.first, last: at.last}
+	for seq := at.last; seq >= at.first; seq-- {
+		f, bad, err := l.readExactly(ctx, seq)
+		if err != nil {
+			return tail{}, err
+		}
+		var h head
+		switch {
+		case f != nil:
+			h = f.head
+			l.set.cache.put(l.key, f, fetched)
+		case bad.head != nil:
+			h = *bad.head
+		default:
+			l.set.opts.Logger.Error("newest frame of a log is damaged", "log", l.id, "frame", seq, "reason", bad.reason)
+			continue
+		}
+		// Behind frames whose head is damaged the numbers go on as if each had
+		// been full: no number is given twice.
+		t.next = h.next() + (at.last-seq)*maxRecords
+		t.bytes, t.arrival = h.before+h.size, h.last
+		t.ended = h.kind == kindEnd
+		return t, nil
+	}
+	t.next = at.last * maxRecords
+	return t, nil
+}
+
+// unavailable makes errors of the connection an ErrUnavailable, which callers
+// know to be worth another try.
+func (l *Log) unavailable(ctx context.Context, err error) error {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// remove makes every further use of the log fail.
+func (l *Log) remove() {
+	l.mu.Lock()
+	l.gone = true
+	l.mu.Unlock()
+	l.set.cache.drop(l.key, ^uint64(0))
+	l.wake() // whoever waits for records shall see it
+}
+
+// Watch has a value sent to ch, without blocking, after every settled append,
+// and when the log is deleted. A channel with room for one value misses nothing.
+func (l *Log) Watch(ch chan<- struct{}) (stop func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = append(slices.Clone(l.watchers), ch)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		// A fresh slice: wake walks the former one without the lock.
+		watchers := slices.Clone(l.watchers)
+		if i := slices.Index(watchers, ch); i >= 0 {
+			l.watchers = slices.Delete(watchers, i, i+1)
+		}
+	}
+}
+
+func (l *Log) wake() {
+	l.mu.Lock()
+	watchers := l.watchers
+	l.mu.Unlock()
+	for _, ch := range watchers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Trim removes the oldest frames all of whose records arrived before that time
+// (Unix ms). It never passes frame keep (0: none) and never removes the newest
+// frame, nor the last one whose head is whole: from it the numbers go on.
+func (l *Log) Trim(ctx context.Context, before int64, keep uint64) error {
+	seq, err := steady(l, ctx, func(ctx context.Context, t tail) (uint64, error) { return l.trimTo(ctx, t, before, keep) })
+	if err != nil || seq == 0 {
+		return err
+	}
+	// The beginning moves first: a reader must not find a frame missing that
+	// this very call is removing. If the purge fails the frames stay hidden
+	// until the next opening, and are removed with the next purge.
+	l.mu.Lock()
+	if seq > l.tail.first {
+		l.tail.first, l.tail.oldest = seq, nil
+	}
+	l.mu.Unlock()
+	ctx, cancel := l.set.srv.WriteContext(ctx)
+	defer cancel()
+	err = l.set.nats.purge(ctx, l.id, seq)
+	l.set.cache.drop(l.key, seq)
+	if err != nil {
+		return fmt.Errorf("trim log %s: %w", l.id, l.unavailable(ctx, err))
+	}
+	return nil
+}
+
+// trimTo is the frame that Trim makes the first; 0 if it is that already.
+func (l *Log) trimTo(ctx context.Context, t tail, before int64, keep uint64) (uint64, error) {
+	end := t.last
+	if keep > 0 {
+		end = min(end, keep)
+	}
+	if end <= t.first {
+		return 0, nil
+	}
+	if oldest, err := l.oldest(ctx, t); err != nil || oldest.last >= before {
+		return 0, err
+	}
+	seq, err := l.firstSince(ctx, t, before)
+	if err != nil {
+		return 0, err
+	}
+	for seq = min(seq, end); seq > t.first; seq-- {
+		h, err := l.headAt(ctx, seq)
+		if err != nil {
+			return 0, err
+		}
+		if h != nil {
+			return seq, nil
+		}
+	}
+	return 0, nil
+}

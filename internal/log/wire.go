@@ -1,0 +1,218 @@
+package log
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/wasmill/wasmill/internal/natsd"
+)
+
+const (
+	streamPrefix = "L_"
+	metaEpoch    = "wasmill-epoch"
+	dedupWindow  = 100 * time.Millisecond // the server's least; we send no message ids
+
+	codeStreamNotFound = 10059
+	codeNoMessage      = 10037
+	codeWrongLast      = 10071
+	codeWrongLastConst = 10164 // of a server that does not tell the sequence
+)
+
+func streamName(id string) string  { return streamPrefix + id }
+func dataSubject(id string) string { return "L." + id + ".d" }
+
+var (
+	// errRefused means the expected sequence is not the next one.
+	errRefused = errors.New("wrong last sequence")
+	// errNoMessage means nothing is stored at the sequence.
+	errNoMessage = errors.New("no message")
+)
+
+// storeError is JetStream's answer that it did not store a frame. An answer
+// comes after those to all that was sent before it on the connection: with it
+// the fate of earlier copies of the frame is sealed too.
+type storeError struct {
+	code int
+	text string
+}
+
+func (e *storeError) Error() string { return fmt.Sprintf("JetStream: %s (%d)", e.text, e.code) }
+
+// wire is what the appender needs of JetStream. It is an interface so that tests
+// can lose messages and answers.
+type wire interface {
+	// publish sends a frame with its fence and waits for the answer: nil,
+	// errRefused, ErrNotFound, *storeError, or anything else for an unknown fate.
+	publish(ctx context.Context, id string, data []byte, last uint64) error
+	// stored reads a message as the stream's leader has it: errNoMessage,
+	// ErrNotFound, or anything else when there was no answer.
+	stored(ctx context.Context, id string, seq uint64) ([]byte, error)
+}
+
+// natsWire talks to the embedded server.
+type natsWire struct {
+	srv  *natsd.Server
+	put  requester // frames
+	read requester // direct gets
+}
+
+func newWire(srv *natsd.Server) *natsWire {
+	w := &natsWire{srv: srv}
+	w.put = requester{srv: srv, name: "log-write"}
+	w.read = requester{srv: srv, name: "log-read"}
+	return w
+}
+
+func (w *natsWire) close() {
+	w.put.close()
+	w.read.close()
+}
+
+type apiError struct {
+	Code    int    `json:"code"`
+	ErrCode int    `json:"err_code"`
+	Text    string `json:"description"`
+}
+
+func (e *apiError) err() error {
+	switch {
+	case e == nil:
+		return nil
+	case e.ErrCode == codeStreamNotFound:
+		return ErrNotFound
+	case e.ErrCode == codeNoMessage:
+		return errNoMessage
+	case e.ErrCode == codeWrongLast || e.ErrCode == codeWrongLastConst:
+		return errRefused
+	}
+	return &storeError{e.ErrCode, e.Text}
+}
+
+func (w *natsWire) publish(ctx context.Context, id string, data []byte, last uint64) error {
+	msg := &nats.Msg{
+		Subject: dataSubject(id),
+		Header:  nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(last, 10)}},
+		Data:    data,
+	}
+	answer, err := w.put.request(ctx, msg, false)
+	if err != nil {
+		return err // no responders too: JetStream may be starting, or the stream is gone
+	}
+	var ack struct {
+		Error *apiError `json:"error"`
+		Seq   uint64    `json:"seq"`
+	}
+	if err := json.Unmarshal(answer[0], &ack); err != nil {
+		return fmt.Errorf("answer to a publish: %w", err)
+	}
+	if err := ack.Error.err(); err != nil {
+		return err
+	}
+	if ack.Seq != last+1 {
+		return fmt.Errorf("stored as %d, want %d", ack.Seq, last+1)
+	}
+	return nil
+}
+
+// api makes a request of JetStream's API.
+func (w *natsWire) api(ctx context.Context, subject string, request, response any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	answer, err := w.srv.Conn().RequestWithContext(ctx, "$JS.API."+subject, body)
+	if err != nil {
+		return err
+	}
+	var failed struct {
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &failed); err != nil {
+		return err
+	}
+	if err := failed.Error.err(); err != nil {
+		return err
+	}
+	return json.Unmarshal(answer.Data, response)
+}
+
+func (w *natsWire) stored(ctx context.Context, id string, seq uint64) ([]byte, error) {
+	var response struct {
+		Message struct {
+			Data []byte `json:"data"`
+		} `json:"message"`
+	}
+	err := w.api(ctx, "STREAM.MSG.GET."+streamName(id), map[string]uint64{"seq": seq}, &response)
+	return response.Message.Data, err
+}
+
+// info is what a stream's state tells of a log.
+type info struct {
+	epoch       uint32
+	first, last uint64 // sequences; last is 0 when nothing was ever written
+}
+
+func (w *natsWire) info(ctx context.Context, id string) (info, error) {
+	var response struct {
+		Config struct {
+			Metadata map[string]string `json:"metadata"`
+		} `json:"config"`
+		State struct {
+			First uint64 `json:"first_seq"`
+			Last  uint64 `json:"last_seq"`
+		} `json:"state"`
+	}
+	if err := w.api(ctx, "STREAM.INFO."+streamName(id), struct{}{}, &response); err != nil {
+		return info{}, err
+	}
+	epoch, err := strconv.ParseUint(response.Config.Metadata[metaEpoch], 10, 32)
+	if err != nil {
+		return info{}, fmt.Errorf("log %s: epoch in its stream's metadata: %w", id, err)
+	}
+	return info{uint32(epoch), max(response.State.First, 1), response.State.Last}, nil
+}
+
+// purge removes all frames before seq.
+func (w *natsWire) purge(ctx context.Context, id string, seq uint64) error {
+	var response struct{}
+	return w.api(ctx, "STREAM.PURGE."+streamName(id), map[string]uint64{"seq": seq}, &response)
+}
+
+func streamConfig(id string, epoch uint32, storage jetstream.StorageType) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: streamName(id),
+		// d are our frames; other last tokens are left for frames that carry a
+		// position of their writer.
+		Subjects:    []string{"L." + id + ".>"},
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		Storage:     storage,
+		Replicas:    1,
+		Duplicates:  dedupWindow,
+		AllowDirect: true,
+		Metadata:    map[string]string{metaEpoch: strconv.FormatUint(uint64(epoch), 10)},
+	}
+}
+
+// fetch reads up to batch messages from seq on by JetStream's direct get, in order
+// and without gaps being shown, until they exceed maxBytes. With batch 0 it reads
+// exactly seq. Nothing stored there (and, with a batch, behind it): errNoMessage.
+func (w *natsWire) fetch(ctx context.Context, id string, seq uint64, batch, maxBytes int) ([][]byte, error) {
+	body, err := json.Marshal(struct {
+		Seq       uint64 `json:"seq"`
+		Batch     int    `json:"batch,omitempty"`
+		MaxBytes  int    `json:"max_bytes,omitempty"`
+		NoHeaders bool   `json:"no_hdr"` // else the server makes six for each
+	}{seq, batch, maxBytes, true})
+	if err != nil {
+		return nil, err
+	}
+	return w.read.request(ctx, &nats.Msg{Subject: "$JS.API.DIRECT.GET." + streamName(id), Data: body}, batch > 0)
+}

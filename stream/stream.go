@@ -43,12 +43,13 @@ func (r Ref) ARN() string {
 
 // Config says how a stream is made. The zero value but for Shards works.
 type Config struct {
-	// Shards is how many shards share the hash range evenly, 1 to 10,000. Defaults to 1.
+	// Shards is how many shards share the hash range evenly, 1 to 10,000 (ShardCount). Defaults to 1.
 	Shards int `json:"shards"`
-	// Retention is how long a record can be read, 24 h to 8,760 h. Defaults to 24 h.
+	// Retention is how long a record can be read, 24 h to 8,760 h in whole
+	// hours (RetentionPeriodHours). Defaults to 24 h.
 	Retention time.Duration `json:"retention"`
 	// RecordBytes is the most data and key of one record may take together,
-	// 1 to 10 MiB. Defaults to 1 MiB.
+	// 1 to 10 MiB in whole KiB (MaxRecordSizeInKiB). Defaults to 1 MiB.
 	RecordBytes int `json:"recordBytes"`
 }
 
@@ -56,8 +57,10 @@ type Config struct {
 type State string
 
 const (
-	Active State = "ACTIVE"
-	Closed State = "CLOSED"
+	Creating State = "CREATING" // shards are being made; takes no records yet
+	Active   State = "ACTIVE"
+	Deleting State = "DELETING" // on its way out; takes and gives no records
+	Closed   State = "CLOSED"   // of a shard: takes no more records
 )
 
 // Shard is one hash range of a stream. Immutable but for its state.
@@ -128,6 +131,10 @@ type Position struct {
 	Kind     PositionKind   `json:"kind"`
 	Time     time.Time      `json:"time,omitzero"`
 	Sequence SequenceNumber `json:"sequence,omitzero"`
+	// Number is the running number of the record to read next, if the position
+	// came with a page of records: from it a reader can tell how much retention
+	// took meanwhile. 0: not known. Nobody needs to set it.
+	Number uint64 `json:"number,omitempty"`
 }
 
 var (

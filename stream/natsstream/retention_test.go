@@ -1,0 +1,206 @@
+package natsstream
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wasmill/wasmill/internal/natsd/natsdtest"
+	"github.com/wasmill/wasmill/stream"
+)
+
+const day = 24 * time.Hour
+
+func TestRetentionIsExactPerRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// No trimming: what is hidden is hidden by the reader.
+		h := open(t, natsdtest.New(t), Options{TrimEvery: 1000 * day})
+		h.create(quakes, stream.Config{})
+		put := h.putText(quakes, "a")
+		time.Sleep(time.Millisecond)
+		h.putText(quakes, "b")
+		time.Sleep(day - time.Millisecond)
+		wantText(t, "at 24 h", h.read(quakes, 0, horizon, 0), "a b")
+		time.Sleep(time.Millisecond)
+		wantText(t, "a millisecond later", h.read(quakes, 0, horizon, 0), "b")
+		wantText(t, "from a time before", h.read(quakes, 0, stream.Position{Kind: stream.AtTimestamp, Time: time.Now().Add(-2 * day)}, 0), "b")
+		p := h.read(quakes, 0, stream.Position{Kind: stream.At, Sequence: put[0].Sequence}, 0)
+		wantText(t, "from the expired record", p, "b")
+		if p.Gap != 1 {
+			t.Errorf("gap = %d, want 1", p.Gap)
+		}
+		time.Sleep(time.Millisecond)
+		p = h.read(quakes, 0, horizon, 0)
+		wantText(t, "all expired", p, "")
+		h.putText(quakes, "c")
+		wantText(t, "on from there", h.read(quakes, 0, p.Next, 0), "c")
+	})
+}
+
+// stored is how many records the log of shard 0 still has.
+func (h *house) stored(ref stream.Ref) uint64 {
+	h.t.Helper()
+	b, err := h.byRef[ref].shards[0].Log().Bounds(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return b.NextNumber - b.FirstNumber
+}
+
+func TestTrimmerDeletesWhatHasExpiredButTheLastFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, natsdtest.New(t), Options{})
+		h.create(quakes, stream.Config{})
+		old := h.putText(quakes, "a")
+		reader := h.read(quakes, 0, horizon, 0).Next
+		h.putText(quakes, "b", "c")
+		time.Sleep(12 * time.Hour)
+		h.putText(quakes, "d")
+		time.Sleep(12*time.Hour - time.Second)
+		if n := h.stored(quakes); n != 4 {
+			t.Fatalf("%d records on disk before any expired, want 4", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if n := h.stored(quakes); n != 1 {
+			t.Errorf("%d records on disk after three expired, want 1", n)
+		}
+		// A reader that was at b lost two and hears of it; d is still there.
+		p := h.read(quakes, 0, reader, 0)
+		wantText(t, "a reader that lagged", p, "d")
+		if p.Gap != 2 {
+			t.Errorf("gap = %d, want 2", p.Gap)
+		}
+		// The same when the trimmer overtakes a reader in the middle of a page.
+		late := pager{sh: h.byRef[quakes].shards[0], number: 1, frame: 1, limit: 10}
+		p, err := late.read(t.Context())
+		if err != nil || text(p) != "d" || p.Gap != 2 {
+			t.Errorf("a reader overtaken: %q with gap %d, %v; want d with gap 2", text(p), p.Gap, err)
+		}
+		// As on AWS a trimmed sequence number stands for the oldest record.
+		wantText(t, "at a trimmed number", h.read(quakes, 0, stream.Position{Kind: stream.At, Sequence: old[0].Sequence}, 0), "d")
+
+		time.Sleep(day + time.Hour)
+		if n := h.stored(quakes); n != 1 {
+			t.Errorf("%d records on disk long after, want the last frame", n)
+		}
+		p = h.read(quakes, 0, horizon, 0)
+		wantText(t, "the expired last frame", p, "")
+		h.putText(quakes, "e")
+		p = h.read(quakes, 0, p.Next, 0)
+		wantText(t, "behind it", p, "e")
+		if p.Records[0].Number != 4 {
+			t.Errorf("number = %d, want 4", p.Records[0].Number)
+		}
+	})
+}
+
+func TestTrimmerKeepsWhatItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var keep atomic.Uint64
+		h := open(t, natsdtest.New(t), Options{Keep: func(_ context.Context, id, shard string) uint64 { return keep.Load() }})
+		h.create(quakes, stream.Config{})
+		for _, text := range []string{"a", "b", "c"} {
+			put := h.putText(quakes, text)
+			if text == "b" {
+				keep.Store(put[0].Sequence.Frame)
+			}
+		}
+		time.Sleep(day + time.Hour)
+		if n := h.stored(quakes); n != 2 {
+			t.Errorf("%d records on disk, want b and c", n)
+		}
+		wantText(t, "kept but expired", h.read(quakes, 0, horizon, 0), "")
+		keep.Store(0)
+		time.Sleep(2 * time.Minute)
+		if n := h.stored(quakes); n != 1 {
+			t.Errorf("%d records on disk once nothing is to be kept, want 1", n)
+		}
+	})
+}
+
+func TestTrimmerWorksOnShardsNobodyUsesAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := natsdtest.New(t)
+		h := open(t, srv, Options{})
+		h.create(quakes, stream.Config{})
+		h.putText(quakes, "a")
+		h.putText(quakes, "b")
+		h.close()
+		time.Sleep(day + time.Hour)
+		h = open(t, srv, Options{})
+		time.Sleep(2 * time.Minute)
+		if n := h.stored(quakes); n != 1 {
+			t.Errorf("%d records on disk, want 1", n)
+		}
+	})
+}
+
+func TestSetRetentionTakesEffectAtOnceAndLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := natsdtest.New(t)
+		h := open(t, srv, Options{})
+		h.create(quakes, stream.Config{Retention: 2 * day})
+		h.putText(quakes, "a")
+		time.Sleep(day)
+		h.putText(quakes, "b")
+		time.Sleep(12 * time.Hour)
+		wantText(t, "within two days", h.read(quakes, 0, horizon, 0), "a b")
+		d, err := h.SetRetention(t.Context(), quakes, day)
+		if err != nil || d.Retention != day {
+			t.Fatalf("set retention: %+v, %v", d, err)
+		}
+		wantText(t, "within one day", h.read(quakes, 0, horizon, 0), "b")
+		time.Sleep(2 * time.Minute)
+		if n := h.stored(quakes); n != 1 {
+			t.Errorf("%d records on disk, want 1", n)
+		}
+		_, err = h.SetRetention(t.Context(), quakes, time.Hour)
+		wantErr(t, "an hour", err, stream.ErrInvalid)
+		_, err = h.SetRetention(t.Context(), stream.Local("none"), day)
+		wantErr(t, "no such stream", err, stream.ErrNotFound)
+		h.close()
+		h = open(t, srv, Options{})
+		if d, err := h.Describe(t.Context(), quakes); err != nil || d.Retention != day || d.State != stream.Active {
+			t.Errorf("after opening again: %+v, %v", d, err)
+		}
+	})
+}
+
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, natsdtest.New(t), Options{})
+		h.create(quakes, stream.Config{Shards: 2})
+		low, high := "0", stream.MaxHashKey.String()
+		first := time.Now()
+		h.put(quakes, stream.Entry{PartitionKey: "k", ExplicitHashKey: low, Data: []byte("abc")})
+		time.Sleep(time.Hour)
+		second := time.Now()
+		h.put(quakes, stream.Entry{PartitionKey: "ke", ExplicitHashKey: low, Data: []byte("abcde")}, stream.Entry{PartitionKey: "k", ExplicitHashKey: low})
+
+		check := func(what string, shard int, want ShardStats) {
+			t.Helper()
+			all, err := h.Stats(t.Context(), quakes)
+			if err != nil || len(all) != 2 {
+				t.Fatalf("%s: %+v, %v", what, all, err)
+			}
+			got := all[shard]
+			if got.Shard.ID != stream.ShardID(shard) {
+				t.Errorf("%s: stats %d are of %s", what, shard, got.Shard.ID)
+			}
+			if got.Shard = (stream.Shard{}); asJSON(t, got) != asJSON(t, want) {
+				t.Errorf("%s: %s, want %s", what, asJSON(t, got), asJSON(t, want))
+			}
+		}
+		check("all there", 0, ShardStats{Records: 3, Bytes: 4 + 7 + 1, First: 0, Next: 3, Oldest: first.UTC(), Newest: second.UTC()})
+		check("nothing there", 1, ShardStats{})
+		time.Sleep(day - time.Minute)
+		check("one expired, trimmed or not", 0, ShardStats{Records: 2, Bytes: 7 + 1, First: 1, Next: 3, Oldest: second.UTC(), Newest: second.UTC()})
+		time.Sleep(day)
+		check("all expired", 0, ShardStats{First: 3, Next: 3})
+		h.put(quakes, stream.Entry{PartitionKey: "k", ExplicitHashKey: high})
+		now := time.Now().UTC()
+		check("one", 1, ShardStats{Records: 1, Bytes: 1, Next: 1, Oldest: now, Newest: now})
+	})
+}

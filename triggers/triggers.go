@@ -114,6 +114,7 @@ type Unit struct {
 	Attempts     int       `json:"a,omitempty"` // that count against the quota
 	Invocations  int       `json:"i,omitempty"` // all of them, for approximateInvokeCount
 	FirstFailure time.Time `json:"ff,omitzero"`
+	NotBefore    time.Time `json:"nb,omitzero"` // end of its back-off
 	LastError    Failure   `json:"e,omitzero"`
 }
 
@@ -134,11 +135,16 @@ type Checkpoint struct {
 	Next uint64 `json:"next"`
 	// Frame is the place of Next in the log, as a hint for finding it; 0: unknown.
 	Frame uint64 `json:"frame,omitempty"`
-	// Finished are the records above Next that are resolved, as spans of all buckets, ascending.
+	// Finished are the records above Next that are resolved, as spans of
+	// buckets. As a bucket's records are resolved in order, most spans begin at
+	// Next: there is one for each distinct place that buckets have got to.
 	Finished []Span `json:"finished,omitempty"`
+	// Above is how many records Finished covers.
+	Above uint64 `json:"above,omitempty"`
 	// Units are claimed, oldest first, waiting halves included.
 	Units []Unit `json:"units,omitempty"`
-	// Gaps counts records that were lost to retention or damage, ever.
+	// Gaps counts records that were lost to retention or damage, ever. A gap may
+	// count records in that were resolved before a restart; it is never too small.
 	Gaps uint64 `json:"gaps,omitempty"`
 	// Done counts records that were resolved by success, ever; Buried those dead-lettered.
 	Done   uint64 `json:"done,omitempty"`

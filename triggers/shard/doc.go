@@ -1,0 +1,57 @@
+// Package shard is the machine that decides what happens to the records of one
+// shard for one trigger: which go to the function together, what a failure
+// means, when a record is given up, what is written down.
+//
+// It is pure. [Machine.Step] takes the time and an [Event] and returns what is
+// to be done as [Effect] values; there is no goroutine, clock, store or map
+// order in it, and its only chance is the seed of the jitter. The caller keeps
+// the records' payloads and carries the effects out, in the order given.
+//
+// # Buckets and units
+//
+// The keys of a shard fall into 64 buckets. A unit is a list of records that
+// go to the function in one invocation. It claims the buckets of its records
+// when it is formed and holds them until all its records are resolved (done,
+// buried, or lost to a gap), through every retry and both halves of a bisect;
+// so at most one unit that contains a key exists, and order per key holds
+// whatever n, the number of units that may be out at once, is or was. A unit
+// claims at most ceil(64/n) idle buckets, those with the oldest waiting records
+// first, and takes their oldest records; at n = 1 that is all, and order is
+// that of the shard. A unit in back-off keeps its buckets and its slot.
+//
+// # Failures (AWS Lambda's rules for Kinesis, and where it is silent, ours)
+//
+//   - A function error, timeout or invalid partial reply is an attempt;
+//     throttles and failures of wasmill are not, and have a back-off of their own.
+//     A unit is tried 1 + Retries times.
+//   - With Bisect a failing unit of more than one record is halved before the
+//     first retry, the left half being n/2 rounded down. Each half has a full
+//     quota, also with Retries 0. The left one runs to its end before the right one.
+//   - A partial reply resolves what is before the lowest record named, and the
+//     rest goes on as a new unit with a full quota: the invocation that made
+//     progress does not count for it. Without progress it is an ordinary failed
+//     attempt, which with Bisect halves too: otherwise a poison record at the
+//     front of its unit would take its neighbours with it.
+//   - Halves and rests go at once; only trying the same unit again backs off.
+//   - Record age is looked at before each invocation, for each record. What is
+//     too old is buried, and the others go in one batch. A record from the
+//     future has age 0.
+//   - A record whose event alone exceeds 6 MB is buried without an attempt.
+//
+// # Commits
+//
+// A commit holds the checkpoint and the dead letters in one. It carries the
+// whole retry state, so that a machine made from it goes on with the same units
+// and counts; the invocation that was out at a crash is repeated and was
+// not counted. Nothing that follows a dead letter in its buckets is invoked before
+// the letter is durable. Failures, splits and dead letters go at once; mere
+// progress waits up to 5 ms while other work is out, or until the commit
+// before it is answered. While the journal fails nothing new is invoked.
+//
+// # Memory
+//
+// At most 10 x n x BatchSize numbers lie between the lowest unresolved record
+// and the last one read, and at most 32 MiB are pinned. When that is reached
+// and a slot is idle because every record in memory is behind a unit of its
+// bucket, those records are released and read again when their turn comes.
+package shard

@@ -1,0 +1,192 @@
+package shard
+
+import (
+	"time"
+
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// Buckets is how many buckets the keys of a shard fall into. A record's bucket
+// is the low 6 bits of the MD5 of its partition key, never of the explicit
+// hash key.
+const Buckets = 64
+
+// Config is what the machine needs to know of a trigger. Values are not
+// checked: package triggers did.
+type Config struct {
+	// Parallel is how many units may be out at once, n. 1 to 10; less than 1 counts as 1.
+	Parallel int
+	// BatchSize is the most records of a unit, 1 to 10,000.
+	BatchSize int
+	// Window is how long a first record waits for company. 0: not at all.
+	Window time.Duration
+	// Retries is how often a failing unit is tried again; negative: for ever.
+	Retries int
+	// RecordAge is the age above which a record is given up; 0 or less: never.
+	RecordAge time.Duration
+	// Bisect halves a failing unit of more than one record.
+	Bisect bool
+	// PartialReplies lets an outcome Partial count; without it Partial is Done.
+	PartialReplies bool
+	// Backoff is the first wait before a unit is tried again. 0: triggers.DefaultBackoff.
+	Backoff time.Duration
+	// MaxBytes is the most a unit's JSON event may take. 0: triggers.MaxPayload.
+	MaxBytes int
+	// PinnedBytes bounds what the machine lets the caller hold in memory. 0: 32 MiB.
+	PinnedBytes int64
+}
+
+// Record is what the machine knows of a record; its payload stays with the caller.
+type Record struct {
+	Number  uint64 // running number in the shard
+	Bucket  uint8  // 0 to 63
+	Size    int32  // bytes of its JSON event, comma included
+	Pinned  int32  // bytes that holding it costs
+	Arrival int64  // Unix milliseconds
+}
+
+// Event is what happened. The types below are all there are.
+type Event interface{ event() }
+
+// Fetched answers a [Fetch] with records of contiguous numbers from From. They
+// may be fewer than asked for; none, only when nothing is stored there yet
+// (then Caught). An answer to a Fetch with Again is never empty.
+type Fetched struct {
+	From    uint64
+	Records []Record // not kept by the machine
+	Caught  bool     // nothing more is stored right now
+}
+
+// Gap answers a [Fetch]: the numbers [From, To) are lost, From being the
+// Fetch's. They are counted and passed.
+type Gap struct {
+	From, To uint64
+	Reason   string
+}
+
+// End answers a [Fetch] without Again: the shard is closed, and Next is the number after its
+// last record.
+type End struct{ Next uint64 }
+
+// Settled is how the invocation of a unit ended.
+type Settled struct {
+	Unit    uint64
+	Outcome runtime.Outcome
+	// FirstFailed is, with outcome Partial, the index in Invoke.Numbers of the
+	// lowest record the function named; -1 when a named id is not in the batch.
+	FirstFailed int
+	Failure     triggers.Failure // kept for dead letters; ignored with Done
+}
+
+// CommitResult is how a commit ended.
+type CommitResult uint8
+
+const (
+	OK     CommitResult = iota // it is durable
+	Fenced                     // another owner has the shard
+	Failed                     // unknown; the machine asks for the same commit again, after a wait
+)
+
+// Committed answers a [Commit].
+type Committed struct {
+	ID     uint64
+	Result CommitResult
+}
+
+// Woken is the timer of [WakeAt], or news of the shard. It is also the event
+// to start a new machine with.
+type Woken struct {
+	Arrived bool // something was appended to the shard since the last Fetch was answered
+}
+
+// Configured changes the trigger's settings. An invocation that is out is still judged by
+// the settings it was started with.
+type Configured struct{ Config Config }
+
+// Resized changes Config.Parallel alone.
+type Resized struct{ Parallel int }
+
+// Drain starts nothing more. Finished comes once nothing is out and all is committed.
+type Drain struct{}
+
+func (Fetched) event()    {}
+func (Gap) event()        {}
+func (End) event()        {}
+func (Settled) event()    {}
+func (Committed) event()  {}
+func (Woken) event()      {}
+func (Configured) event() {}
+func (Resized) event()    {}
+func (Drain) event()      {}
+
+// Effect is what the caller has to do. The types below are all there are.
+// Slices in it are the machine's: they may be read until the next Step, those
+// of an Invoke until its unit is settled, those of a Commit for ever.
+type Effect interface{ effect() }
+
+// Fetch asks for records from a number on. At most one is outstanding; it is answered by
+// exactly one of Fetched, Gap and End.
+type Fetch struct {
+	From    uint64
+	Records int // at most
+	Bytes   int // of Record.Pinned, at most; but at least one record
+	// Again: these were released before; only Records numbers are meant.
+	Again bool
+}
+
+// Invoke hands records to the function, ascending. Answered by Settled.
+type Invoke struct {
+	Unit       uint64 // a new one for every half and remainder; the same for a retry
+	Numbers    []uint64
+	Attempt    int // 1 + those that counted against the quota so far
+	Invocation int // 1 + all invocations of this unit so far
+}
+
+// Commit makes a checkpoint and its dead letters durable, as one. At most one
+// is outstanding. Answered by Committed.
+type Commit struct {
+	ID         uint64
+	Checkpoint triggers.Checkpoint
+	Buried     []Burial
+	// Urgent: it carries dead letters, retry state or an ending. Otherwise it is
+	// mere progress, which the machine has held back for a moment already.
+	Urgent bool
+}
+
+// Burial turns a record into a dead letter. Its payload is still held: it is
+// released after the commit.
+type Burial struct {
+	Number       uint64
+	Reason       dlq.Reason
+	Attempts     int // that counted
+	Invocations  int // all, of the unit it was in last
+	FirstFailure time.Time
+	Failure      triggers.Failure // the last; zero if it never failed
+	Position     int              // in the unit, from 0
+	Size         int              // of the unit, in records
+}
+
+// WakeAt asks for a Woken at Time, and replaces any earlier such wish. The
+// zero time: no timer.
+type WakeAt struct{ Time time.Time }
+
+// Release says which records need not be held any longer: all below Below, and Numbers.
+type Release struct {
+	Below   uint64
+	Numbers []uint64 // not below Below, ascending within a run
+}
+
+// Finished is the last effect of a machine. Neither flag: it was drained.
+type Finished struct {
+	Ended  bool // the shard is closed, and everything in it resolved and committed
+	Fenced bool // another owner has it
+}
+
+func (Fetch) effect()    {}
+func (Invoke) effect()   {}
+func (Commit) effect()   {}
+func (WakeAt) effect()   {}
+func (Release) effect()  {}
+func (Finished) effect() {}

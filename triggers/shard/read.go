@@ -1,0 +1,346 @@
+package shard
+
+import (
+	"math/bits"
+
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// reader is what the machine knows of the Fetch that is out and what lies beyond.
+type reader struct {
+	asking  bool
+	want    Fetch
+	caught  bool // the last answer said that nothing more was stored
+	news    bool // something was since
+	ended   bool
+	endAt   uint64
+	leap    uint64 // numbers from next to here are lost; passed once nothing below is open
+	granted uint64 // Below of the last Release
+}
+
+// fetched takes in what was read.
+func (m *Machine) fetched(ev Fetched) {
+	if !m.asking || ev.From != m.want.From {
+		return
+	}
+	m.asking = false
+	if m.want.Again {
+		m.reread(ev.Records)
+		return
+	}
+	m.caught = ev.Caught || len(ev.Records) == 0
+	m.grow(len(ev.Records))
+	for i := range ev.Records {
+		r := &ev.Records[i]
+		if r.Number != m.next {
+			m.caught = false
+			break // not as agreed: read again from there
+		}
+		m.next++
+		e := m.at(r.Number)
+		*e = entry{arrival: r.Arrival, size: r.Size, pinned: r.Pinned, bucket: r.Bucket % Buckets, state: waiting}
+		if r.Number < m.restoreTop && m.recall(r, e) {
+			continue
+		}
+		m.pinned += int64(r.Pinned)
+		m.push(r, m.now)
+	}
+	m.readUnits()
+}
+
+// recall takes in a record that the checkpoint may know: it is resolved or in
+// a unit, or neither and the answer is no.
+func (m *Machine) recall(r *Record, e *entry) bool {
+	b := &m.buckets[e.bucket]
+	if r.Number < b.mark || m.isHole(e.bucket, r.Number) {
+		e.state = resolved
+		m.unmet -= min(m.unmet, 1)
+		m.freed = append(m.freed, r.Number)
+		return true
+	}
+	c := m.holder(e.bucket)
+	if c == nil {
+		return false
+	}
+	for _, u := range c.units {
+		if u.unread && u.covers(e.bucket, r.Number) {
+			u.numbers = append(u.numbers, r.Number)
+			e.state = claimed
+			m.pinned += int64(r.Pinned)
+			return true
+		}
+	}
+	return false
+}
+
+// readUnits finds restored units whose records have all been read.
+func (m *Machine) readUnits() {
+	if m.restoreTop == 0 {
+		return
+	}
+	for _, c := range m.chains {
+		for _, u := range c.units {
+			u.unread = u.unread && m.next < u.to
+		}
+	}
+	if m.next >= m.restoreTop {
+		m.restoreTop, m.unmet = 0, 0
+	}
+}
+
+// reread takes in records that were released before and are a unit's now. What
+// else comes along is not wanted.
+func (m *Machine) reread(records []Record) {
+	for i := range records {
+		r := &records[i]
+		if r.Number < m.base || r.Number >= m.next {
+			m.freed = append(m.freed, r.Number)
+			continue
+		}
+		e := m.at(r.Number)
+		switch {
+		case e.state == claimed && e.gone:
+			e.gone, e.pinned = false, r.Pinned
+			m.gone--
+			m.pinned += int64(r.Pinned)
+			m.holder(e.bucket).top().gone--
+		case e.state == resolved || e.gone:
+			m.freed = append(m.freed, r.Number)
+		}
+	}
+}
+
+// gap passes lost numbers. Those that a unit needs again are taken out of it;
+// others are passed at once or, if there are very many, when everything before
+// them is resolved.
+func (m *Machine) gap(ev Gap) {
+	if !m.asking || ev.From != m.want.From || ev.To <= ev.From {
+		return
+	}
+	m.asking = false
+	if !m.want.Again {
+		m.caught = false
+		m.lose(ev.To)
+		return
+	}
+	for _, c := range m.chains {
+		if c.out || len(c.units) == 0 || c.top().gone == 0 {
+			continue
+		}
+		u := c.top()
+		lost := m.pick(c, u, func(_ int, k uint64, e *entry) bool { return e.gone && ev.From <= k && k < ev.To })
+		u.gone -= lost
+		m.gaps += uint64(lost)
+	}
+}
+
+// lose passes the numbers from next to to.
+func (m *Machine) lose(to uint64) {
+	if to-m.next > maxLost && m.base != m.next {
+		m.leap = to
+		// Restored units go on with what was read of them, since the leap waits
+		// for that. What is behind the gap of one that reaches beyond is formed anew.
+		for _, c := range m.chains {
+			for _, u := range c.units {
+				u.unread = false
+			}
+		}
+		return
+	}
+	known := m.overlap(m.next, to) // of others it is not known which were in the gap
+	if to >= m.restoreTop {
+		known = m.unmet
+	}
+	m.unmet -= min(known, m.unmet)
+	lost := to - m.next - min(known, to-m.next)
+	m.gaps += lost
+	m.resolved += lost
+	if m.base == m.next {
+		m.base, m.next = to, to
+	} else {
+		m.grow(int(to - m.next))
+		m.holes = append(m.holes, triggers.Span{Buckets: allBuckets, From: m.next, To: to})
+		for ; m.next < to; m.next++ {
+			*m.at(m.next) = entry{state: resolved}
+		}
+	}
+	m.touch()
+	m.readUnits()
+}
+
+// overlap is how many of the numbers [from, to) are known to be resolved
+// whatever their bucket is.
+func (m *Machine) overlap(from, to uint64) (n uint64) {
+	for _, h := range m.holes {
+		if lo, hi := max(h.From, from), min(h.To, to); h.Buckets == allBuckets && lo < hi {
+			n += hi - lo
+		}
+	}
+	return n
+}
+
+// jump makes the leap of lose once nothing below it is open.
+func (m *Machine) jump() {
+	if m.leap == 0 || m.base != m.next {
+		return
+	}
+	to := m.leap
+	m.leap = 0
+	m.lose(to)
+	m.advanceAll() // units whose records were all in the gap are at their end
+}
+
+// end takes in that the shard is closed.
+func (m *Machine) end(ev End) {
+	if !m.asking || m.want.Again {
+		return
+	}
+	m.asking = false
+	m.caught, m.ended, m.endAt = true, true, max(ev.Next, m.next)
+	if ev.Next > m.next {
+		m.lose(ev.Next)
+	}
+}
+
+// canRead says whether a Fetch of new records is out or may go now.
+func (m *Machine) canRead() bool {
+	if m.asking {
+		return !m.want.Again
+	}
+	if m.ended || m.leap != 0 || m.draining || (m.caught && !m.news) {
+		return false
+	}
+	if m.restoring() {
+		return true // restored units need their records, whatever they cost
+	}
+	if m.next-m.base >= m.cfg.ahead() {
+		return false
+	}
+	return m.pinned < m.cfg.PinnedBytes || m.next == m.base
+}
+
+// restoring says that there are units of the checkpoint whose records were not read yet.
+func (m *Machine) restoring() bool {
+	if m.restoreTop == 0 {
+		return false
+	}
+	for _, c := range m.chains {
+		for _, u := range c.units {
+			if u.unread {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fetch asks for records: first for those that a unit needs again.
+func (m *Machine) fetch() {
+	if m.asking || m.draining || m.fetchAgain() {
+		return
+	}
+	m.unload()
+	if !m.canRead() {
+		return
+	}
+	limit := m.cfg.ahead()
+	if !m.starved && uint64(m.waiting-min(m.gone, m.waiting)) >= (limit+1)/2 && !m.restoring() {
+		return // enough at hand
+	}
+	room := limit - min(limit, m.next-m.base)
+	bytes := max(m.cfg.PinnedBytes-m.pinned, 1)
+	m.news = false
+	m.ask(Fetch{From: m.next, Records: int(max(room, 1)), Bytes: int(bytes)})
+}
+
+func (m *Machine) ask(f Fetch) {
+	m.asking, m.want = true, f
+	m.emit(f)
+}
+
+// fetchAgain asks for the first run of released records that a unit needs.
+func (m *Machine) fetchAgain() bool {
+	if m.gone == 0 {
+		return false
+	}
+	for _, c := range m.chains {
+		if c.out || len(c.units) == 0 || c.top().gone == 0 {
+			continue
+		}
+		var from, to uint64
+		for _, k := range c.top().numbers {
+			if !m.at(k).gone {
+				continue
+			}
+			if to == 0 {
+				from = k
+			} else if k-from >= maxRereads {
+				break
+			}
+			to = k + 1
+		}
+		m.ask(Fetch{From: from, Records: int(to - from), Bytes: m.cfg.MaxBytes, Again: true})
+		return true
+	}
+	return false
+}
+
+// unload lets go of records that cannot be claimed for now, when they keep
+// those that could be from being read.
+func (m *Machine) unload() {
+	if m.pinned < m.cfg.PinnedBytes || m.waiting == m.gone || (m.caught && !m.news) {
+		return
+	}
+	set := m.waitingIn & m.held
+	switch {
+	case m.restoring():
+		set = m.waitingIn
+	case !m.starved || m.ready() != 0 || m.next-m.base >= m.cfg.ahead():
+		return
+	}
+	for ; set != 0; set &= set - 1 {
+		b := &m.buckets[bits.TrailingZeros64(set)]
+		k := b.head
+		for range b.count {
+			e := m.at(k)
+			if !e.gone {
+				e.gone = true
+				m.gone++
+				m.pinned -= int64(e.pinned)
+				m.freed = append(m.freed, k)
+			}
+			k += uint64(e.follow)
+		}
+	}
+}
+
+// release says what need not be held any longer.
+func (m *Machine) release() {
+	below := m.base
+	for i := range m.sent.Buried {
+		below = min(below, m.sent.Buried[i].Number)
+	}
+	for i := range m.burials {
+		below = min(below, m.burials[i].Number)
+	}
+	for _, run := range m.runs {
+		if run[len(run)-1] < below {
+			continue
+		}
+		for _, k := range run {
+			if k >= below {
+				m.freed = append(m.freed, k)
+			}
+		}
+	}
+	kept := m.freed[:0]
+	for _, k := range m.freed {
+		if k >= below {
+			kept = append(kept, k)
+		}
+	}
+	if m.freed = kept; below != m.granted || len(kept) > 0 {
+		m.granted = below
+		m.emit(Release{Below: below, Numbers: kept})
+	}
+}

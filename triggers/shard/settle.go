@@ -1,0 +1,168 @@
+package shard
+
+import (
+	"time"
+
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/triggers/batch"
+)
+
+// advance takes a claim as far as it goes: to its next invocation, to
+// whatever it has to wait for, or to its end.
+func (m *Machine) advance(c *chain) {
+	for !c.out && c.wait <= m.durableID {
+		if len(c.units) == 0 {
+			c.done = true
+			return
+		}
+		u := c.top()
+		if u.unread {
+			return
+		}
+		if len(u.numbers) == 0 { // nothing left of it
+			m.passed(c.mask, u.to)
+			c.pop()
+			continue
+		}
+		if m.draining || u.gone > 0 {
+			return // records to be read again are asked for in fetch
+		}
+		switch {
+		case u.oversized:
+			m.buryAll(c, u, dlq.PayloadTooLarge)
+			continue
+		case m.cfg.Retries >= 0 && u.attempts > m.cfg.Retries: // settings may have changed since it failed
+			m.buryAll(c, u, dlq.RetryAttemptsExhausted)
+			continue
+		case u.delayed && m.now < u.notBefore:
+			m.wakeAt(u.notBefore)
+			return
+		case m.out >= m.cfg.Parallel || m.blocked():
+			return
+		case m.buryOld(c, u):
+			continue
+		}
+		u.delayed = false
+		c.out, c.cfg = true, m.cfg
+		m.out++
+		m.emit(Invoke{Unit: u.id, Numbers: u.numbers, Attempt: u.attempts + 1, Invocation: u.invocations + 1})
+		return
+	}
+}
+
+// settle judges an invocation.
+func (m *Machine) settle(ev Settled) {
+	var c *chain
+	for _, open := range m.chains {
+		if open.out && open.top().id == ev.Unit {
+			c = open
+		}
+	}
+	if c == nil {
+		return // of a life before
+	}
+	u, cfg := c.top(), c.cfg
+	c.out = false
+	m.out--
+	u.invocations++
+	m.lastOutcome = ev.Outcome.String()
+
+	outcome := ev.Outcome
+	if outcome == runtime.Partial && !cfg.PartialReplies {
+		outcome = runtime.Done // the reply is not asked about failed items
+	}
+	switch {
+	case outcome == runtime.Done:
+		m.success(c, len(u.numbers))
+		c.pop()
+	case outcome == runtime.Partial && 0 < ev.FirstFailed && ev.FirstFailed < len(u.numbers):
+		// Progress: the rest is a unit of its own with a full quota.
+		m.success(c, ev.FirstFailed)
+		rest := m.newUnit(u.numbers, u.to)
+		rest.split, rest.first, rest.last = true, m.wall, ev.Failure
+		c.units[len(c.units)-1] = rest
+		m.urge()
+	case runtime.Attempted(outcome):
+		m.failed(c, u, cfg, ev)
+	default:
+		u.refusals++
+		m.delay(u, batch.Backoff(hostBackoff, hostLimit, u.refusals, m.rand.Uint64()))
+		m.touch()
+	}
+}
+
+// failed counts an attempt and decides: halve, try again later, or bury.
+func (m *Machine) failed(c *chain, u *unit, cfg *settings, ev Settled) {
+	u.attempts++
+	u.refusals = 0
+	u.last = ev.Failure
+	if u.first.IsZero() {
+		u.first = m.wall
+	}
+	m.urge()
+	switch {
+	case cfg.Bisect && len(u.numbers) > 1:
+		n := batch.Halve(len(u.numbers))
+		right := m.newUnit(u.numbers[n:], u.to)
+		left := m.newUnit(u.numbers[:n:n], u.numbers[n])
+		for _, h := range [...]*unit{left, right} {
+			h.split, h.first, h.last = true, u.first, u.last
+		}
+		c.units = append(c.units[:len(c.units)-1], right, left)
+	case cfg.Retries >= 0 && u.attempts > cfg.Retries:
+		m.buryAll(c, u, dlq.RetryAttemptsExhausted)
+	default:
+		m.delay(u, batch.RetryBackoff(cfg.Backoff, u.attempts, m.rand.Uint64()))
+		m.await(c) // the count is durable before the next attempt: a kill costs one at most
+	}
+}
+
+func (m *Machine) delay(u *unit, d time.Duration) {
+	u.delayed, u.notBefore = true, m.now+d
+	u.until = m.wall.Add(d)
+}
+
+// buryAll gives up a unit.
+func (m *Machine) buryAll(c *chain, u *unit, reason dlq.Reason) {
+	for i, k := range u.numbers {
+		m.bury(u, i, k, reason)
+	}
+	m.drop(c, u, len(u.numbers), true)
+	m.await(c)
+}
+
+// buryOld gives up those records of a unit that are too old, and says whether
+// there were any. The rest goes on once they are durable.
+func (m *Machine) buryOld(c *chain, u *unit) bool {
+	if m.cfg.RecordAge <= 0 {
+		return false
+	}
+	oldest := m.wall.Add(-m.cfg.RecordAge).UnixMilli() // what arrived before is too old
+	n := m.pick(c, u, func(i int, k uint64, e *entry) bool {
+		if e.arrival >= oldest {
+			return false
+		}
+		m.bury(u, i, k, dlq.RecordAgeExceeded)
+		return true
+	})
+	if n > 0 {
+		m.await(c)
+	}
+	return n > 0
+}
+
+// bury puts a record into the next commit.
+func (m *Machine) bury(u *unit, i int, k uint64, reason dlq.Reason) {
+	m.buriedCount++
+	m.burials = append(m.burials, Burial{
+		Number: k, Reason: reason,
+		Attempts: u.attempts, Invocations: u.invocations, FirstFailure: u.first, Failure: u.last,
+		Position: i, Size: len(u.numbers),
+	})
+	m.burialPins = append(m.burialPins, m.at(k).pinned)
+	m.urge()
+}
+
+// await holds a claim until what was decided so far is durable.
+func (m *Machine) await(c *chain) { c.wait = m.commitID + 1 }

@@ -1,0 +1,154 @@
+package shard
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// Status is where a machine stands and what it waits for.
+type Status struct {
+	Next      uint64 // lowest record that is not resolved
+	Committed uint64 // Next of the last checkpoint known to be durable
+	Read      uint64 // number after the last record read
+	Waiting   int    // records read and in no unit
+	Out       int    // units at the function
+	Parallel  int    // how many may be
+	Pinned    int64  // bytes held in memory
+	Caught    bool   // everything stored has been read
+	Done      uint64 // records ever resolved by success
+	Buried    uint64 // records ever dead-lettered
+	Gaps      uint64 // records ever lost
+	// WaitsFor says in a few words why nothing new is started; empty when something is.
+	WaitsFor    string
+	LastOutcome string // of an invocation in this life
+	Draining    bool
+	Finished    bool
+	Units       []UnitStatus
+}
+
+// UnitState is what a unit does.
+type UnitState string
+
+const (
+	UnitOut     UnitState = "out"      // at the function
+	UnitReady   UnitState = "ready"    // waits for a slot
+	UnitBackoff UnitState = "back-off" // waits for Until
+	UnitSibling UnitState = "sibling"  // waits for the half before it
+	UnitReading UnitState = "reading"  // its records are being read again
+	UnitCommit  UnitState = "commit"   // waits for its dead letters or attempts to be durable
+)
+
+// UnitStatus is one open unit.
+type UnitStatus struct {
+	ID           uint64
+	State        UnitState
+	Buckets      int // it holds
+	From, To     uint64
+	Records      int
+	Attempts     int
+	Invocations  int
+	FirstFailure time.Time
+	LastError    triggers.Failure
+	Until        time.Time // with UnitBackoff
+}
+
+// Status says where the machine stands.
+func (m *Machine) Status() Status {
+	s := Status{
+		Next: m.base, Committed: m.committedNext, Read: m.next,
+		Waiting: m.waiting, Out: m.out, Parallel: m.cfg.Parallel, Pinned: m.pinned,
+		Caught: m.caught && !m.news, Done: m.doneCount, Buried: m.buriedCount, Gaps: m.gaps,
+		LastOutcome: m.lastOutcome, Draining: m.draining, Finished: m.finished,
+		WaitsFor: m.waitsFor(),
+	}
+	for _, c := range m.chains {
+		for i := len(c.units) - 1; i >= 0; i-- {
+			u := c.units[i]
+			us := UnitStatus{
+				ID: u.id, State: m.unitState(c, u), Buckets: bits.OnesCount64(c.mask), Records: len(u.numbers), From: u.to, To: u.to,
+				Attempts: u.attempts, Invocations: u.invocations, FirstFailure: u.first, LastError: u.last,
+			}
+			switch {
+			case len(u.numbers) > 0:
+				us.From = u.numbers[0]
+			case len(u.spans) > 0:
+				us.From = u.spans[0].From
+			}
+			if us.State == UnitBackoff {
+				us.Until = u.until
+			}
+			s.Units = append(s.Units, us)
+		}
+	}
+	return s
+}
+
+func (m *Machine) unitState(c *chain, u *unit) UnitState {
+	switch {
+	case u != c.top():
+		return UnitSibling
+	case c.out:
+		return UnitOut
+	case u.delayed && m.now < u.notBefore:
+		return UnitBackoff
+	case c.wait > m.durableID:
+		return UnitCommit
+	case u.unread || u.gone > 0:
+		return UnitReading
+	default:
+		return UnitReady
+	}
+}
+
+// waitsFor explains a machine that starts nothing new, most pressing reason first.
+func (m *Machine) waitsFor() string {
+	switch {
+	case m.finished:
+		return "finished"
+	case m.failing:
+		return "the journal cannot be written; nothing is invoked until it can"
+	case m.draining:
+		return "draining: nothing new is started"
+	case m.blocked():
+		return "the last commit is not durable yet, and too many records would run again after a crash"
+	case m.leap != 0:
+		return "records before a gap are still open"
+	}
+	backoff, out, other := 0, 0, 0
+	for _, c := range m.chains {
+		switch {
+		case len(c.units) == 0:
+			other++
+		case c.out:
+			out++
+		case m.unitState(c, c.top()) == UnitBackoff:
+			backoff++
+		default:
+			other++
+		}
+	}
+	free := m.cfg.Parallel - len(m.chains)
+	switch {
+	case free <= 0 && backoff > 0 && out == 0 && other == 0:
+		return "every slot is in back-off after failures"
+	case free <= 0 && out > 0:
+		return "" // as busy as it may be
+	case free <= 0:
+		return "units are being read, or their dead letters written"
+	case m.ready() != 0 && m.cfg.Window > 0:
+		return "the batching window is open"
+	case m.ready() != 0:
+		return "more records are being read"
+	case m.waiting > 0:
+		return "all records read belong to keys whose earlier records are not resolved yet"
+	case m.ended:
+		return "the shard is closed"
+	case m.caught && !m.news:
+		return "no records: everything stored has been read"
+	case m.next-m.base >= m.cfg.ahead():
+		return "too many records were read beyond the oldest open one"
+	}
+	return "records are being read"
+}

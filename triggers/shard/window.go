@@ -1,0 +1,152 @@
+package shard
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// state of a record in the window.
+type state uint8
+
+const (
+	resolved state = iota // done, buried or lost
+	waiting               // in no unit
+	claimed               // in an open unit
+	letter                // buried, and held until the dead letter is durable
+)
+
+// entry is a record of the window.
+type entry struct {
+	arrival int64
+	follow  uint32 // distance to the next waiting record of its bucket
+	size    int32
+	pinned  int32
+	bucket  uint8
+	state   state
+	gone    bool // released, to be read again
+}
+
+// bucket is a queue of waiting records, linked through their entries.
+type bucket struct {
+	head, tail uint64 // numbers; with count > 0
+	count      int
+	bytes      int64
+	// mark: all its records below are resolved, and of those above base and
+	// from here on none is, but for the holes.
+	mark  uint64
+	since time.Duration // when its head became claimable; with count > 0
+}
+
+// window holds what is known of the records of [base, next): those below base
+// are resolved, those from next on not read. It costs nothing per record but
+// ring slots, and every question but "which are the next" is answered by bucket.
+type window struct {
+	base, next uint64
+	ring       []entry // of number k at k mod len, a power of two
+	buckets    [Buckets]bucket
+	waitingIn  uint64 // buckets with waiting records
+	held       uint64 // buckets that a chain has
+	waiting    int    // records
+	gone       int    // records of the window that were released and are not resolved
+	pinned     int64  // bytes
+	// holes are resolved records above the mark of their bucket, from records
+	// whose arrival times are not in order, and gaps. Rare.
+	holes []triggers.Span
+	// From a checkpoint: numbers below may be finished or belong to restored
+	// units; unmet counts finished ones that were not read yet.
+	restoreTop, unmet uint64
+}
+
+func (w *window) at(number uint64) *entry { return &w.ring[number&uint64(len(w.ring)-1)] }
+
+// ready are the idle buckets with waiting records.
+func (w *window) ready() uint64 { return w.waitingIn &^ w.held }
+
+// grow makes room for so many more records.
+func (w *window) grow(more int) {
+	need := int(w.next-w.base) + more
+	if need <= len(w.ring) {
+		return
+	}
+	size := max(1024, 1<<bits.Len(uint(need-1)))
+	old := window{ring: w.ring}
+	w.ring = make([]entry, size)
+	for k := w.base; k < w.next; k++ {
+		*w.at(k) = *old.at(k)
+	}
+}
+
+// push appends the next record to its bucket's queue.
+func (w *window) push(r *Record, now time.Duration) {
+	b := &w.buckets[r.Bucket]
+	if b.count == 0 {
+		b.head, b.since = r.Number, now
+		w.waitingIn |= 1 << r.Bucket
+	} else {
+		w.at(b.tail).follow = uint32(r.Number - b.tail)
+	}
+	b.tail = r.Number
+	b.count++
+	b.bytes += int64(r.Size)
+	w.waiting++
+}
+
+// pop takes the head of its bucket's queue, which must be number k, into a unit.
+func (w *window) pop(k uint64, e *entry) {
+	b := &w.buckets[e.bucket]
+	b.count--
+	b.bytes -= int64(e.size)
+	if b.count == 0 {
+		w.waitingIn &^= 1 << e.bucket
+	} else {
+		b.head = k + uint64(e.follow)
+	}
+	w.waiting--
+	e.state = claimed
+}
+
+// resolve marks claimed records; their memory is free unless they are kept for
+// dead letters.
+func (w *window) resolve(numbers []uint64, keep bool) {
+	for _, k := range numbers {
+		e := w.at(k)
+		e.state = resolved
+		switch {
+		case e.gone:
+			e.gone = false
+			w.gone--
+		case keep:
+			e.state = letter
+		default:
+			w.pinned -= int64(e.pinned)
+		}
+	}
+}
+
+// passed says that the buckets of mask have no unresolved record below number.
+func (w *window) passed(mask, number uint64) {
+	if mask == allBuckets {
+		return // base tells as much, since nothing else is open
+	}
+	for ; mask != 0; mask &= mask - 1 {
+		b := &w.buckets[bits.TrailingZeros64(mask)]
+		b.mark = max(b.mark, number)
+	}
+}
+
+// isHole says whether a record above its bucket's mark is resolved.
+func (w *window) isHole(bucket uint8, number uint64) bool {
+	for _, h := range w.holes {
+		if h.Buckets>>bucket&1 == 1 && h.From <= number && number < h.To {
+			return true
+		}
+	}
+	return false
+}
+
+// above is how many resolved records lie above base, as far as is known.
+func (w *window) above(open int) uint64 {
+	return w.unmet + (w.next - w.base) - uint64(w.waiting) - uint64(open)
+}

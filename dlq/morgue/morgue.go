@@ -1,0 +1,312 @@
+// Package morgue shows dead letters and decides how long they are kept.
+//
+// A letter is visible from the commit that buries it until it is purged or is
+// older than [dlq.Retention]. It rests in its mapping's journal first, until the
+// relay has moved it to package dlq/store; the morgue looks into both and shows
+// each once.
+//
+// The newest message of a source tells the relay how far it has come, so one
+// that is purged or expired before the journal has noted that stays on as a
+// hidden message without payload.
+package morgue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/dlq/store"
+	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/journal"
+)
+
+// Filter chooses letters: those that meet every field that is set. The zero
+// value chooses all.
+type Filter struct {
+	IDs     []string   // any of them
+	Trigger string     // its name at the time, or the mapping's id
+	Stream  string     // ARN, or name
+	Reason  dlq.Reason // exactly
+	Error   string     // is part of the error's type or message, whatever the case
+	Since   time.Time  // buried then or later
+	Before  time.Time  // buried earlier
+	// Limit is how many to list at most, the newest ones; 0: all. Purge and
+	// Count pay no heed to it.
+	Limit int
+	// Data lists letters with their payload.
+	Data bool
+}
+
+func (f *Filter) match(l *dlq.Letter) bool {
+	switch {
+	case len(f.IDs) > 0 && !slices.Contains(f.IDs, l.ID),
+		f.Trigger != "" && f.Trigger != l.Trigger && f.Trigger != l.Mapping,
+		f.Stream != "" && f.Stream != l.Stream && !strings.HasSuffix(l.Stream, ":stream/"+f.Stream),
+		f.Reason != "" && f.Reason != l.Reason,
+		f.Error != "" && !contains(l.ErrorType, f.Error) && !contains(l.ErrorMessage, f.Error),
+		!f.Since.IsZero() && l.Buried.Before(f.Since),
+		!f.Before.IsZero() && !l.Buried.Before(f.Before):
+		return false
+	}
+	return true
+}
+
+func contains(text, part string) bool {
+	return strings.Contains(strings.ToLower(text), strings.ToLower(part))
+}
+
+// Morgue is all dead letters of one server. Safe for concurrent use.
+type Morgue struct {
+	graves   *store.Store
+	journals *journal.Store
+	hook     func(point string) // of tests: stops the process, so to speak
+
+	mu    sync.Mutex // guards what follows
+	flush func(context.Context) error
+	where map[string]uint64 // letter id -> sequence in graves, of letters shown lately
+}
+
+// remembered is how many letters are found again without a search.
+const remembered = 1 << 16
+
+// Open makes room for dead letters on srv.
+func Open(ctx context.Context, srv *natsd.Server, journals *journal.Store) (*Morgue, error) {
+	graves, err := store.Open(ctx, srv)
+	if err != nil {
+		return nil, err
+	}
+	return &Morgue{graves: graves, journals: journals, where: map[string]uint64{}}, nil
+}
+
+// Graves is where letters are kept, for the relay, which fills it.
+func (m *Morgue) Graves() *store.Store { return m.graves }
+
+// OnPurge has fn called before each purge. The relay moves what waits in the
+// journals then, since only what is in the morgue can be purged. fn's error
+// does not stop the purge.
+func (m *Morgue) OnPurge(fn func(context.Context) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flush = fn
+}
+
+func (m *Morgue) crash(point string) {
+	if m.hook != nil {
+		m.hook(point)
+	}
+}
+
+func visible(l *dlq.Letter, now time.Time) bool { return l.Buried.Add(dlq.Retention).After(now) }
+
+// List returns the letters f chooses, oldest burial first, without payload
+// unless f.Data is set. Letters that cannot be read ([store.ErrCorrupt]) are left
+// out: then the error tells of them, and the others are returned beside it.
+func (m *Morgue) List(ctx context.Context, f Filter) ([]dlq.Letter, error) {
+	var out []dlq.Letter
+	cut := func() {
+		slices.SortFunc(out, func(a, b dlq.Letter) int {
+			return cmp.Or(a.Buried.Compare(b.Buried), strings.Compare(a.ID, b.ID))
+		})
+		if f.Limit > 0 && len(out) > f.Limit {
+			out = slices.Delete(out, 0, len(out)-f.Limit)
+		}
+	}
+	err := m.each(ctx, &f, func(l dlq.Letter) {
+		if !f.Data {
+			l.Data = nil
+		}
+		if out = append(out, l); f.Limit > 0 && len(out) >= 2*f.Limit+1024 {
+			cut()
+		}
+	})
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return nil, err
+	}
+	cut()
+	return out, err
+}
+
+// Count says how many letters f chooses.
+func (m *Morgue) Count(ctx context.Context, f Filter) (int, error) {
+	n := 0
+	err := m.each(ctx, &f, func(dlq.Letter) { n++ })
+	return n, err
+}
+
+// each hands over every visible letter that f chooses, once.
+func (m *Morgue) each(ctx context.Context, f *Filter, fn func(dlq.Letter)) error {
+	// The journals first: a letter that is moved meanwhile is seen twice then,
+	// not never.
+	waiting, err := m.waiting(ctx, nil)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	choose := func(l dlq.Letter) {
+		if visible(&l, now) && f.match(&l) {
+			fn(l)
+		}
+	}
+	seen := map[string]bool{}
+	for _, l := range waiting {
+		seen[l.ID] = true
+		choose(l)
+	}
+	return m.graves.Scan(ctx, nil, func(g store.Message) error {
+		if !g.Hidden && !seen[g.Letter.ID] {
+			m.remember(g.Letter.ID, g.Sequence)
+			choose(g.Letter)
+		}
+		return nil
+	})
+}
+
+// waiting returns the letters of journals that are not in the morgue yet, and
+// never were: of the sources that pick takes, or all if it is nil.
+func (m *Morgue) waiting(ctx context.Context, pick func(triggers.Source) bool) ([]dlq.Letter, error) {
+	mappings, err := m.journals.Mappings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []dlq.Letter
+	for _, mapping := range mappings {
+		sources, err := m.journals.Sources(ctx, mapping)
+		if errors.Is(err, journal.ErrNoJournal) {
+			continue // deleted meanwhile, so nothing waits in it
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, src := range sources {
+			if pick != nil && !pick(src) {
+				continue
+			}
+			letters, err := m.waitingOf(ctx, src)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, letters...)
+		}
+	}
+	return out, nil
+}
+
+func (m *Morgue) waitingOf(ctx context.Context, src triggers.Source) ([]dlq.Letter, error) {
+	mark, upTo, err := m.journals.Pending(ctx, src)
+	if err != nil || upTo <= mark {
+		return nil, err
+	}
+	type placed struct {
+		at dlq.Position
+		l  dlq.Letter
+	}
+	var all []placed
+	err = m.journals.Letters(ctx, src, mark, upTo, func(at dlq.Position, l dlq.Letter) error {
+		all = append(all, placed{at, l})
+		return nil
+	})
+	if err != nil {
+		// The relay may have moved them, and dropped them here, under our feet.
+		if now, look := m.journals.Mark(ctx, src); look == nil && now > mark {
+			return m.waitingOf(ctx, src)
+		}
+		return nil, err
+	}
+	// What the morgue has, or has had and purged, is not waiting.
+	tail, err := m.graves.Tail(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	var out []dlq.Letter
+	for _, p := range all {
+		if p.at.Compare(tail.Position) > 0 {
+			out = append(out, p.l)
+		}
+	}
+	return out, nil
+}
+
+func (m *Morgue) remember(id string, sequence uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.where) >= remembered {
+		clear(m.where)
+	}
+	m.where[id] = sequence
+}
+
+// Get returns one letter with its payload, or [dlq.ErrNotFound].
+func (m *Morgue) Get(ctx context.Context, id string) (dlq.Letter, error) {
+	code, ok := dlq.SourceOf(id)
+	if !ok {
+		return dlq.Letter{}, fmt.Errorf("%w: %q is no id of a dead letter", dlq.ErrNotFound, id)
+	}
+	mine := func(src triggers.Source) bool { return dlq.SourceCode(src.Mapping, src.Generation, src.Shard) == code }
+	l, err := m.dig(ctx, id, mine)
+	if !errors.Is(err, dlq.ErrNotFound) {
+		return l, err
+	}
+	waiting, err := m.waiting(ctx, mine)
+	if err != nil {
+		return dlq.Letter{}, err
+	}
+	for _, l := range waiting {
+		if l.ID == id && visible(&l, time.Now()) {
+			return l, nil
+		}
+	}
+	// It may have been moved between the two looks.
+	return m.dig(ctx, id, mine)
+}
+
+var errStop = errors.New("found")
+
+// dig looks for a letter in the morgue.
+func (m *Morgue) dig(ctx context.Context, id string, mine func(triggers.Source) bool) (dlq.Letter, error) {
+	var found *dlq.Letter
+	m.mu.Lock()
+	sequence := m.where[id]
+	m.mu.Unlock()
+	if sequence > 0 {
+		g, there, err := m.graves.Get(ctx, sequence)
+		if err != nil {
+			return dlq.Letter{}, err
+		}
+		if there && !g.Hidden && g.Letter.ID == id {
+			found = &g.Letter
+		}
+	}
+	if found == nil {
+		sources, err := m.graves.Sources(ctx)
+		if err != nil {
+			return dlq.Letter{}, err
+		}
+		for src := range sources {
+			if !mine(src) {
+				continue
+			}
+			err := m.graves.Scan(ctx, &src, func(g store.Message) error {
+				if g.Hidden || g.Letter.ID != id {
+					return nil
+				}
+				m.remember(id, g.Sequence)
+				found = &g.Letter
+				return errStop
+			})
+			if err != nil && !errors.Is(err, errStop) && found == nil {
+				return dlq.Letter{}, err
+			}
+		}
+	}
+	if found == nil || !visible(found, time.Now()) {
+		return dlq.Letter{}, fmt.Errorf("%w: %s", dlq.ErrNotFound, id)
+	}
+	return *found, nil
+}

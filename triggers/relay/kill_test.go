@@ -1,0 +1,142 @@
+package relay
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/dlq/morgue"
+	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/internal/natsd/natsdtest"
+	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/journal"
+)
+
+const victimDir = "WASMILL_TEST_VICTIM"
+
+func init() { children[victimDir] = victim }
+
+// buries says which records the victim buries, and with how many bytes.
+func buries(n uint64) (size int, ok bool) {
+	if n%50 == 7 {
+		return 1500 << 10, true // in blobs
+	}
+	return int(n % 2000), n%3 == 0
+}
+
+// victim commits until it is killed, and prints each number that is
+// acknowledged.
+func victim(dir string) error {
+	ctx := context.Background()
+	srv, err := natsd.Start(ctx, natsd.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	journals := journal.Open(srv, journal.Options{})
+	if err := journals.Create(ctx, mapping); err != nil {
+		return err
+	}
+	m, err := morgue.Open(ctx, srv, journals)
+	if err != nil {
+		return err
+	}
+	r := New(srv, journals, m, nil)
+	go func() { _ = r.Run(ctx) }()
+	j, cp, err := journals.Take(ctx, source0, "victim")
+	if err != nil {
+		return err
+	}
+	n := uint64(0)
+	if cp != nil {
+		n = cp.Next
+	}
+	fmt.Println("start", n)
+	for ; ; n++ {
+		var letters []dlq.Letter
+		if size, ok := buries(n); ok {
+			letters = append(letters, letter(n, size))
+		}
+		if err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, letters); err != nil {
+			return err
+		}
+		fmt.Println("ack", n+1)
+	}
+}
+
+// TestSIGKILLLosesNoCommitAndDoublesNoLetter kills a process that commits, again
+// and again.
+func TestSIGKILLLosesNoCommitAndDoublesNoLetter(t *testing.T) {
+	dir := t.TempDir()
+	acked, rounds := uint64(0), 15
+	for round := range rounds {
+		cmd := exec.Command(os.Args[0], "-test.run=^$")
+		cmd.Env = append(os.Environ(), victimDir+"="+dir)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		before := acked
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			word, number, _ := strings.Cut(lines.Text(), " ")
+			n, err := strconv.ParseUint(number, 10, 64)
+			if err != nil {
+				t.Fatalf("victim says %q", lines.Text())
+			}
+			switch word {
+			case "start":
+				if n < acked {
+					t.Fatalf("round %d: checkpoint is %d, %d was acknowledged", round, n, acked)
+				}
+				before = n
+				// At a random moment from now on, whatever it does then.
+				time.AfterFunc(time.Duration(rand.IntN(150))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+			case "ack":
+				acked = n
+			}
+		}
+		if err := cmd.Wait(); err == nil || stderr.Len() > 0 {
+			t.Fatalf("victim ended by itself: %v: %s", err, stderr.String())
+		}
+		t.Logf("round %d: %d commits", round, max(acked, before)-before)
+	}
+
+	p := boot(t, natsdtest.Start(t, natsd.Options{Dir: dir}), nil)
+	cp, err := p.journals.Peek(context.Background(), source0)
+	if err != nil || cp == nil || cp.Next < acked {
+		t.Fatalf("checkpoint = %+v, %v; %d was acknowledged", cp, err, acked)
+	}
+	p.drain(mapping)
+	var want []string
+	for n := range cp.Next {
+		if _, ok := buries(n); ok {
+			want = append(want, fmt.Sprint(n))
+		}
+	}
+	if got := p.kept(); got != strings.Join(want, " ") {
+		t.Errorf("morgue = %s\nwant %s", got, strings.Join(want, " "))
+	}
+	all, err := p.morgue.List(context.Background(), morgue.Filter{Data: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		if size, _ := buries(l.Number); len(l.Data) != size {
+			t.Errorf("letter %d has %d bytes, want %d", l.Number, len(l.Data), size)
+		}
+	}
+	t.Logf("%d commits, %d dead letters over %d kills", cp.Next, len(want), rounds)
+}

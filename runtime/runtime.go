@@ -91,11 +91,30 @@ type Result struct {
 	Finished                time.Time
 }
 
+// Progress tells how far making code ready is. Total is 0 while nobody knows it.
+type Progress struct {
+	Stage       string // "check", "compile"
+	Done, Total int64  // bytes of code
+}
+
+// InitError is a start-up that failed by the function's own doing: it counts
+// as an attempt of the invocation that needed the environment. Any other error
+// of [Program.New] is ours.
+type InitError struct {
+	Outcome Outcome // FunctionError or Timeout
+	Type    string
+	Message string // without request id
+	Stack   []byte // JSON array, or empty
+}
+
+func (e *InitError) Error() string { return e.Type + ": " + e.Message }
+
 // Program is code made ready to run: validated and compiled.
 type Program interface {
 	// ABI says how it is called.
 	ABI() functions.ABI
-	// New starts an environment. It may take milliseconds.
+	// New starts an environment. It may take milliseconds; the deadline of ctx is
+	// that of the start-up. An [*InitError] is the function's fault.
 	New(ctx context.Context, v functions.Version, logs LogWriter) (Environment, error)
 	// Close frees what New needs; environments must be closed before.
 	Close() error
@@ -105,6 +124,9 @@ type Program interface {
 type Environment interface {
 	// Invoke runs the function. The context's deadline is the function's. It
 	// fills Outcome, Response, errors, Duration and MaxMemory; the pool the rest.
+	// Past its deadline the outcome is Timeout; cancelled, it is Infrastructure.
+	// A host call waits only where the guest polls (poll_oneoff), and until then
+	// at most.
 	Invoke(ctx context.Context, inv *Invocation) Result
 	// Reusable says whether another Invoke may follow.
 	Reusable() bool

@@ -1,0 +1,160 @@
+package runtime
+
+import (
+	"encoding/base64"
+	"strconv"
+	"unicode/utf8"
+)
+
+// AppendJSON appends b as the event that Lambda hands to a function of a
+// Kinesis mapping, keys in the order recorded from AWS.
+func AppendJSON(dst []byte, b *Batch) []byte {
+	var buf [512]byte
+	tail := appendTail(buf[:0], b) // the same for every record
+	dst = append(dst, jsonBegin...)
+	for i := range b.Records {
+		r := &b.Records[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, jsonKey...)
+		dst = appendString(dst, r.PartitionKey)
+		dst = append(dst, jsonSequence...)
+		dst = append(dst, r.Sequence...)
+		dst = append(dst, jsonData...)
+		dst = base64.StdEncoding.AppendEncode(dst, r.Data)
+		dst = append(dst, jsonArrival...)
+		dst = strconv.AppendInt(dst, r.Arrival/1000, 10)
+		ms := r.Arrival % 1000
+		dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+		dst = append(dst, jsonEventID...)
+		dst = append(dst, b.Shard...)
+		dst = append(dst, ':')
+		dst = append(dst, r.Sequence...)
+		dst = append(dst, tail...)
+	}
+	return append(dst, jsonEnd...)
+}
+
+const (
+	jsonBegin    = `{"Records":[`
+	jsonKey      = `{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":`
+	jsonSequence = `,"sequenceNumber":"`
+	jsonData     = `","data":"`
+	jsonArrival  = `","approximateArrivalTimestamp":`
+	jsonEventID  = `},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":"`
+	jsonIdentity = `","eventName":"aws:kinesis:record","invokeIdentityArn":`
+	jsonRegion   = `,"awsRegion":`
+	jsonARN      = `,"eventSourceARN":`
+	jsonEnd      = `]}`
+)
+
+func appendTail(dst []byte, b *Batch) []byte {
+	dst = append(dst, jsonIdentity...)
+	dst = appendString(dst, b.Identity)
+	dst = append(dst, jsonRegion...)
+	dst = appendString(dst, b.Region)
+	dst = append(dst, jsonARN...)
+	dst = appendString(dst, b.ARN)
+	return append(dst, '}')
+}
+
+const (
+	sequenceDigits = 56 // of every sequence number that a stream gives out
+	arrivalChars   = 14 // 1545084650.987, from 2001 to 2286
+)
+
+// BatchJSONSize is what the JSON event has beside what [RecordJSONSize] counts:
+// AppendJSON appends BatchJSONSize plus the sizes of all its records.
+const BatchJSONSize = len(jsonBegin) + len(jsonEnd) - 1
+
+// RecordJSONSize is the exact number of bytes that a record adds to the event
+// of [AppendJSON], the comma that parts it from its neighbour included. Of b
+// only the fields common to all records count.
+func RecordJSONSize(b *Batch, partitionKey string, dataLen int) int {
+	const fixed = len(jsonKey) + len(jsonSequence) + sequenceDigits + len(jsonData) + len(jsonArrival) + arrivalChars +
+		len(jsonEventID) + 1 + sequenceDigits +
+		len(jsonIdentity) + len(jsonRegion) + len(jsonARN) + len("},")
+	return fixed + len(b.Shard) + stringSize(partitionKey) + base64.StdEncoding.EncodedLen(dataLen) +
+		stringSize(b.Identity) + stringSize(b.Region) + stringSize(b.ARN)
+}
+
+// plain says which bytes stand for themselves in a JSON string.
+var plain = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// appendString appends s as a JSON string, escaped as encoding/json does with
+// SetEscapeHTML(false). (0x7f is plain there too.)
+func appendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if plain[c] {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			switch {
+			case r == utf8.RuneError && size == 1:
+				dst = append(dst, s[start:i]...)
+				dst = append(dst, `\ufffd`...)
+			case r == '\u2028' || r == '\u2029': // no JavaScript line ends
+				dst = append(dst, s[start:i]...)
+				dst = append(dst, `\u202`...)
+				dst = append(dst, hex[r&0xf])
+			default:
+				i += size
+				continue
+			}
+			i += size
+			start = i
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		if e := escapes[c]; e != 0 {
+			dst = append(dst, '\\', e)
+		} else {
+			dst = append(dst, `\u00`...)
+			dst = append(dst, hex[c>>4], hex[c&0xf])
+		}
+		i++
+		start = i
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}
+
+var escapes = [utf8.RuneSelf]byte{'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
+
+// stringSize is what appendString appends.
+func stringSize(s string) int {
+	n := 2 + len(s)
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case plain[c]:
+			i++
+		case c < utf8.RuneSelf:
+			if escapes[c] != 0 {
+				n++
+			} else {
+				n += 5
+			}
+			i++
+		default:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 || r == '\u2028' || r == '\u2029' {
+				n += 6 - size
+			}
+			i += size
+		}
+	}
+	return n
+}

@@ -1,0 +1,175 @@
+package pool
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// LogLine is one line of a function's log.
+type LogLine struct {
+	Time      time.Time `json:"time"`
+	RequestID string    `json:"requestId,omitempty"` // empty: written by a start-up
+	Version   string    `json:"version"`
+	Text      string    `json:"text"` // without line end
+}
+
+const (
+	// maxLogs is how many bytes of a function's log are kept.
+	maxLogs = 4 << 20
+	// lineCost is what a line takes beside its text.
+	lineCost = 96
+)
+
+// Logs is the log of one function, the last 4 MiB of it.
+type Logs struct {
+	mu    sync.Mutex
+	lines []LogLine // a queue: lines[head:] are kept
+	head  int
+	first uint64 // number of lines[head]; numbers count from the first line ever
+	bytes int
+	more  chan struct{} // closed at the next line; nil while nobody waits
+}
+
+func (l *Logs) add(line LogLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+	l.bytes += len(line.Text) + lineCost
+	for l.bytes > maxLogs && l.head < len(l.lines)-1 {
+		l.bytes -= len(l.lines[l.head].Text) + lineCost
+		l.lines[l.head] = LogLine{}
+		l.head++
+		l.first++
+	}
+	if l.head > len(l.lines)/2 && l.head > 64 {
+		n := copy(l.lines, l.lines[l.head:])
+		clear(l.lines[n:])
+		l.lines, l.head = l.lines[:n], 0
+	}
+	if l.more != nil {
+		close(l.more)
+		l.more = nil
+	}
+}
+
+// Tail returns the last n lines that are kept, oldest first; all for n < 0.
+func (l *Logs) Tail(n int) []LogLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines[l.head:]
+	if n >= 0 && n < len(lines) {
+		lines = lines[len(lines)-n:]
+	}
+	return append([]LogLine(nil), lines...)
+}
+
+// Follow sends every line written from now on, until ctx ends; then it closes
+// the channel. A reader that falls more than 4 MiB behind gets one line that
+// says how many it missed.
+func (l *Logs) Follow(ctx context.Context) <-chan LogLine {
+	l.mu.Lock()
+	next := l.first + uint64(len(l.lines)-l.head)
+	l.mu.Unlock()
+	return l.follow(ctx, next)
+}
+
+// FollowTail is Follow with the last n lines before it, none missing between.
+func (l *Logs) FollowTail(ctx context.Context, n int) <-chan LogLine {
+	l.mu.Lock()
+	next := l.first
+	if kept := len(l.lines) - l.head; n >= 0 && n < kept {
+		next += uint64(kept - n)
+	}
+	l.mu.Unlock()
+	return l.follow(ctx, next)
+}
+
+func (l *Logs) follow(ctx context.Context, next uint64) <-chan LogLine {
+	out := make(chan LogLine, 64) // this goroutine sends and closes
+	go func() {
+		defer close(out)
+		for {
+			lines, missed, more := l.since(next)
+			if missed > 0 {
+				lines = append([]LogLine{{Time: time.Now(), Text: "[wasmill: " + strconv.FormatUint(missed, 10) + " lines missed: the log is written faster than it is read]"}}, lines...)
+				next += missed - 1
+			}
+			for _, line := range lines {
+				select {
+				case out <- line:
+					next++
+				case <-ctx.Done():
+					return
+				}
+			}
+			if more == nil {
+				continue
+			}
+			select {
+			case <-more:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// since returns some lines from number next on, how many of them are gone, and,
+// when there are none, what is closed at the next one.
+func (l *Logs) since(next uint64) (lines []LogLine, missed uint64, more <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if next < l.first {
+		missed, next = l.first-next, l.first
+	}
+	kept := l.lines[l.head+int(next-l.first):]
+	if len(kept) > 0 {
+		return append(lines, kept[:min(len(kept), 256)]...), missed, nil
+	}
+	if l.more == nil {
+		l.more = make(chan struct{})
+	}
+	return nil, missed, l.more
+}
+
+// A recorder is where one environment writes its log: to the function's, and
+// the last 4 KiB of the invocation under way for its result. The invocation's
+// goroutine is the only one that uses it.
+type recorder struct {
+	logs    *Logs
+	version string
+	tail    []byte
+}
+
+const (
+	maxTail     = 4 << 10 // as Lambda's LogResult
+	compactTail = 4 * maxTail
+)
+
+// begin forgets the invocation before. It is not called after a start-up, whose
+// lines belong to the invocation that paid for it.
+func (r *recorder) begin() { r.tail = r.tail[:0] }
+
+// Line implements runtime.LogWriter.
+func (r *recorder) Line(requestID string, line []byte) {
+	r.write(requestID, string(line))
+}
+
+func (r *recorder) write(requestID, text string) {
+	r.logs.add(LogLine{Time: time.Now(), RequestID: requestID, Version: r.version, Text: text})
+	if len(text) > maxTail {
+		text = text[len(text)-maxTail:]
+	}
+	r.tail = append(append(r.tail, text...), '\n')
+	if len(r.tail) > compactTail {
+		r.tail = append(r.tail[:0], r.tail[len(r.tail)-maxTail:]...)
+	}
+}
+
+// last is the end of the invocation's log.
+func (r *recorder) last() []byte {
+	return append([]byte(nil), r.tail[max(0, len(r.tail)-maxTail):]...)
+}

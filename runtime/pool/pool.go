@@ -1,0 +1,400 @@
+// Package pool keeps environments of functions and runs invocations in them. It
+// is the one door through which every invocation goes, from triggers and from
+// callers alike.
+//
+// An environment serves one invocation at a time and is used again. A call that
+// finds none idle starts one, unless the pool's limits are reached: then it is
+// throttled at once, and waiting is the caller's business. Code that changed
+// leaves the environments of old revisions to finish what they do, and no more.
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/runtime"
+)
+
+// Registry says what a function is.
+type Registry interface {
+	// Version is asked at each invocation and should be quick. An error that
+	// wraps functions.ErrNotFound says there is none.
+	Version(ctx context.Context, name, qualifier string) (functions.Version, error)
+	Code(ctx context.Context, sha256 string) ([]byte, error)
+}
+
+// Engine makes code ready to run; package runtime/wasm has one.
+type Engine interface {
+	Load(ctx context.Context, code []byte, progress func(runtime.Progress)) (runtime.Program, functions.Code, error)
+}
+
+// Observer is told of every invocation: for metrics, traces and the history.
+// Both are called exactly once for each, Started first, from the goroutine of
+// the invocation; what they take makes invocations slower. Nil fields are skipped.
+type Observer struct {
+	// Started: v is zero when there is no such function.
+	Started func(inv *runtime.Invocation, v functions.Version)
+	// Ended: the outcome tells whether the function has seen anything.
+	Ended func(inv *runtime.Invocation, r *runtime.Result)
+}
+
+// Options shape a [Pool]. The zero value works.
+type Options struct {
+	// MaxConcurrency is how many invocations may run at once, of all functions
+	// together. Defaults to 1,000, as on AWS.
+	MaxConcurrency int
+	// MemoryBytes is what all environments may hold together, by what they
+	// really use. Defaults to three quarters of the machine's.
+	MemoryBytes int64
+	// Idle is how long an environment waits for its next invocation before it is
+	// closed. Defaults to 5 minutes.
+	Idle time.Duration
+	// InitTimeout bounds the start-up of an environment, unless the function's
+	// timeout is longer. Defaults to 10 s, as on AWS.
+	InitTimeout time.Duration
+	Logger      *slog.Logger
+	Observer    Observer
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxConcurrency = cmp.Or(o.MaxConcurrency, 1000)
+	o.MemoryBytes = cmp.Or(o.MemoryBytes, machineMemory()/4*3)
+	o.Idle = cmp.Or(o.Idle, 5*time.Minute)
+	o.InitTimeout = cmp.Or(o.InitTimeout, 10*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	return o
+}
+
+// Pool runs functions.
+type Pool struct {
+	registry Registry
+	engine   Engine
+	opts     Options
+
+	// life ends at the second step of Close; its cause is what invocations that
+	// are cut short report.
+	life context.Context
+	end  context.CancelCauseFunc
+	work sync.WaitGroup // loads and checks in the background
+
+	mu      sync.Mutex
+	sets    map[key]*set
+	logs    map[string]*Logs
+	busy    int
+	memory  int64         // of all environments, idle and busy
+	closing bool          // no more invocations
+	quiet   chan struct{} // closed when closing and nothing is busy
+	reaper  *time.Timer   // nil while nothing is idle
+}
+
+// New makes a pool. It starts nothing.
+func New(r Registry, e Engine, o Options) *Pool {
+	p := &Pool{registry: r, engine: e, opts: o.withDefaults(), sets: map[key]*set{}, logs: map[string]*Logs{}, quiet: make(chan struct{})}
+	p.life, p.end = context.WithCancelCause(context.Background())
+	return p
+}
+
+var errClosing = errors.New("the server is stopping")
+
+// Invoke implements [runtime.Invoker]. A request without an id gets one.
+func (p *Pool) Invoke(ctx context.Context, function, qualifier string, inv *runtime.Invocation) runtime.Result {
+	if inv.ID == "" {
+		inv.ID = uuid.NewString()
+	}
+	var r runtime.Result
+	v, err := p.registry.Version(ctx, function, qualifier)
+	if p.opts.Observer.Started != nil {
+		p.opts.Observer.Started(inv, v)
+	}
+	switch {
+	case errors.Is(err, functions.ErrNotFound):
+		r.Fail(runtime.Infrastructure, runtime.TypeNotFound, "", "there is no function %s", qualified(function, qualifier))
+	case err != nil:
+		r.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "function %s: %v", qualified(function, qualifier), err)
+	default:
+		r = p.run(ctx, v, inv)
+	}
+	r.Version, r.Finished = v, time.Now()
+	if p.opts.Observer.Ended != nil {
+		p.opts.Observer.Ended(inv, &r)
+	}
+	return r
+}
+
+func qualified(function, qualifier string) string {
+	if qualifier == "" {
+		return function
+	}
+	return function + ":" + qualifier
+}
+
+// run invokes a version that exists.
+func (p *Pool) run(ctx context.Context, v functions.Version, inv *runtime.Invocation) (r runtime.Result) {
+	v.Config.Timeout = cmp.Or(v.Config.Timeout, functions.DefaultTimeout)
+	v.Config.Memory = cmp.Or(v.Config.Memory, functions.MinMemory)
+
+	ctx, stop := p.bound(ctx)
+	defer stop()
+	s, e, refusal := p.acquire(v)
+	if refusal != "" {
+		r.Fail(runtime.Throttled, runtime.TypeThrottled, "", "Rate Exceeded: %s", refusal)
+		return r
+	}
+	if s == nil {
+		r.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "%v", errClosing)
+		return r
+	}
+	defer func() { p.release(s, e, &r) }()
+
+	if e.runs == nil {
+		if err := p.start(ctx, s, e); err != nil {
+			r = refused(err, inv)
+			r.Init = e.took
+			if r.Outcome != runtime.Infrastructure {
+				e.log.start(inv)
+				e.log.end(inv, v, &r)
+				r.Logs = e.log.last()
+			}
+			return r
+		}
+		r.Init = e.took
+	} else {
+		e.log.begin()
+	}
+
+	began := time.Now()
+	if inv.Batch == nil && inv.Payload == nil {
+		inv.Payload = []byte("{}")
+	}
+	call, cancel := context.WithDeadline(ctx, began.Add(v.Config.Timeout))
+	defer cancel()
+	e.log.start(inv)
+	init := r.Init
+	r = e.invoke(call, inv)
+	runtime.Classify(inv, &r)
+	r.Init = init
+	e.log.end(inv, v, &r)
+	r.Logs = e.log.last()
+	return r
+}
+
+// bound gives a context that keeps the values of ctx and is cancelled, never
+// with a deadline of its own, when ctx or the pool ends: so a deadline that
+// passes in an environment is always the function's.
+func (p *Pool) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	one := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	two := context.AfterFunc(p.life, func() { cancel(context.Cause(p.life)) })
+	return inner, func() { one(); two(); cancel(nil) }
+}
+
+// refused is the result of an invocation whose environment did not come up.
+func refused(err error, inv *runtime.Invocation) (r runtime.Result) {
+	if f, ok := errors.AsType[*runtime.InitError](err); ok {
+		r.Fail(f.Outcome, f.Type, inv.ID, "%s", f.Message)
+		r.StackTrace = f.Stack
+		return r
+	}
+	r.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "%v", err)
+	return r
+}
+
+// Prepare compiles the code of v, which the registry may not know yet, so that
+// its first invocation finds it ready. Errors that wrap functions.ErrCode are
+// the code's fault.
+func (p *Pool) Prepare(ctx context.Context, v functions.Version, code []byte, progress func(runtime.Progress)) error {
+	program, info, err := p.engine.Load(ctx, code, progress)
+	if err != nil {
+		return err
+	}
+	if v.Code.SHA256 != "" && v.Code.SHA256 != info.SHA256 {
+		return errors.Join(fmt.Errorf("pool: prepare %s: code has digest %s, want %s", v.Function, info.SHA256, v.Code.SHA256), program.Close())
+	}
+	p.mu.Lock()
+	if p.closing {
+		p.mu.Unlock()
+		return program.Close()
+	}
+	s, old := p.set(v)
+	spare := program
+	if s.program == nil && s.loading == nil {
+		s.program, spare = program, nil
+	}
+	p.arm()
+	p.mu.Unlock()
+	old.close()
+	if spare != nil {
+		return spare.Close()
+	}
+	return nil
+}
+
+// Warm loads the code of versions in the background, one after the other: after
+// a restart the first invocations then find it compiled.
+func (p *Pool) Warm(versions []functions.Version) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return
+	}
+	p.work.Go(func() {
+		for _, v := range versions {
+			if p.life.Err() != nil {
+				return
+			}
+			code, err := p.registry.Code(p.life, v.Code.SHA256)
+			if err == nil {
+				err = p.Prepare(p.life, v, code, nil)
+			}
+			if err != nil {
+				p.opts.Logger.Warn("function not compiled ahead", "function", v.Function, "version", v.Version, "error", err)
+			}
+		}
+	})
+}
+
+// Check is what a registry asks of new code: whether it can run here, compiled
+// as a side effect.
+func (p *Pool) Check(ctx context.Context, code []byte, progress func(runtime.Progress)) (functions.Code, error) {
+	program, info, err := p.engine.Load(ctx, code, progress)
+	if err != nil {
+		return info, err
+	}
+	return info, program.Close()
+}
+
+// Changed says that $LATEST of a function is another, or that versions of it are
+// gone. Environments of what is not current any more end after their invocation.
+func (p *Pool) Changed(function string) {
+	p.mu.Lock()
+	var old garbage
+	for k, s := range p.sets {
+		if s.version.Function == function && s.version.Version == functions.Unpublished {
+			p.retire(k, s, &old)
+		}
+	}
+	check := !p.closing
+	if check {
+		p.work.Add(1)
+	}
+	p.mu.Unlock()
+	old.close()
+	if check {
+		// Not from here: whoever calls may hold what the registry needs to answer.
+		go func() {
+			defer p.work.Done()
+			p.sweep(function)
+		}()
+	}
+}
+
+// sweep retires what the registry does not know any more.
+func (p *Pool) sweep(function string) {
+	gone := func(version string, s *set) bool {
+		v, err := p.registry.Version(p.life, function, version)
+		return errors.Is(err, functions.ErrNotFound) || err == nil && s != nil && keyOf(v) != keyOf(s.version)
+	}
+	forget := gone(functions.Unpublished, nil)
+	p.mu.Lock()
+	sets := map[key]*set{}
+	for k, s := range p.sets {
+		if s.version.Function == function {
+			sets[k] = s
+		}
+	}
+	p.mu.Unlock()
+	for k, s := range sets {
+		if !gone(s.version.Version, s) {
+			delete(sets, k)
+		}
+	}
+	var old garbage
+	p.mu.Lock()
+	if forget {
+		delete(p.logs, function)
+	}
+	for k, s := range sets {
+		if p.sets[k] == s {
+			p.retire(k, s, &old)
+		}
+	}
+	p.mu.Unlock()
+	old.close()
+}
+
+// Logs is the log of a function, empty for one that never ran. It is kept in
+// memory only.
+func (p *Pool) Logs(function string) *Logs {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logsOf(function)
+}
+
+func (p *Pool) logsOf(function string) *Logs {
+	l := p.logs[function]
+	if l == nil {
+		l = &Logs{}
+		p.logs[function] = l
+	}
+	return l
+}
+
+// Stats is a look at the pool.
+type Stats struct {
+	Busy   int   // invocations that run, start-ups included
+	Idle   int   // environments that wait
+	Memory int64 // bytes that environments hold
+}
+
+// Stats counts.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := Stats{Busy: p.busy, Memory: p.memory}
+	for _, s := range p.sets {
+		st.Idle += len(s.idle)
+	}
+	return st
+}
+
+// Close takes no more invocations, waits for those that run, and cancels them
+// when ctx ends. When it returns nothing the pool started is left.
+func (p *Pool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	first := !p.closing
+	p.closing = true
+	if first && p.busy == 0 {
+		close(p.quiet)
+	}
+	p.mu.Unlock()
+
+	var err error
+	select {
+	case <-p.quiet:
+	case <-ctx.Done():
+		err = fmt.Errorf("pool: close: invocations were cut short: %w", context.Cause(ctx))
+	}
+	p.end(errClosing)
+	<-p.quiet // a cancelled guest ends at its next loop or call
+	p.work.Wait()
+
+	p.mu.Lock()
+	var old garbage
+	for k, s := range p.sets {
+		p.retire(k, s, &old)
+	}
+	if p.reaper != nil {
+		p.reaper.Stop()
+		p.reaper = nil
+	}
+	p.mu.Unlock()
+	return errors.Join(err, old.close())
+}

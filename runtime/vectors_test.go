@@ -1,0 +1,289 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write testdata/vectors.json anew")
+
+// The vectors are for guests too: hex and what it means.
+type vectors struct {
+	About    string           `json:"about"`
+	Requests []requestVector  `json:"requests"`
+	Replies  []responseVector `json:"responses"`
+}
+
+type requestVector struct {
+	Name string `json:"name"`
+	Hex  string `json:"hex"`
+	Kind int    `json:"kind"`
+
+	RequestID      string `json:"requestId"`
+	FunctionARN    string `json:"functionArn"`
+	DeadlineMS     int64  `json:"deadlineMs"`
+	PartialReplies bool   `json:"partialReplies"`
+
+	JSON string `json:"json,omitempty"` // kind 0
+
+	Shard     string         `json:"shard,omitempty"` // kind 1
+	SourceARN string         `json:"sourceArn,omitempty"`
+	Region    string         `json:"region,omitempty"`
+	Identity  string         `json:"identity,omitempty"`
+	Records   []recordVector `json:"records,omitempty"`
+	Event     string         `json:"event,omitempty"` // what wm_json gets for the same batch
+}
+
+type recordVector struct {
+	EventID      string `json:"eventId"`
+	Sequence     string `json:"sequenceNumber"`
+	PartitionKey string `json:"partitionKey"`
+	DataHex      string `json:"dataHex"`
+	ArrivalMS    int64  `json:"arrivalMs"`
+}
+
+type responseVector struct {
+	Name          string   `json:"name"`
+	Hex           string   `json:"hex"`
+	Malformed     bool     `json:"malformed,omitempty"` // the rest is empty then
+	NotUnderstood bool     `json:"notUnderstood,omitempty"`
+	Failed        bool     `json:"failed,omitempty"`
+	JSON          string   `json:"json,omitempty"`
+	Failures      []uint32 `json:"failures"` // null: no such section
+	ErrorType     string   `json:"errorType,omitempty"`
+	ErrorMessage  string   `json:"errorMessage,omitempty"`
+	StackTrace    string   `json:"stackTrace,omitempty"`
+}
+
+const (
+	vectorsFile = "testdata/vectors.json"
+	seqA        = "49545115243490985018280067714973144582180062593244200961"
+	seqB        = "49545115243490985018280067714973144582180062593244200962"
+)
+
+// batch and header are what a request vector was made of.
+func (v requestVector) batch(t *testing.T) (*Batch, BatchHeader) {
+	h := BatchHeader{RequestID: v.RequestID, FunctionARN: v.FunctionARN, PartialReplies: v.PartialReplies}
+	if v.DeadlineMS != 0 {
+		h.Deadline = time.UnixMilli(v.DeadlineMS)
+	}
+	b := &Batch{Shard: v.Shard, ARN: v.SourceARN, Region: v.Region, Identity: v.Identity}
+	for _, r := range v.Records {
+		data, err := hex.DecodeString(r.DataHex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.EventID != v.Shard+":"+r.Sequence {
+			t.Errorf("%s: event id %q", v.Name, r.EventID)
+		}
+		b.Records = append(b.Records, Record{Sequence: r.Sequence, PartitionKey: r.PartitionKey, Data: data, Arrival: r.ArrivalMS})
+	}
+	return b, h
+}
+
+func (v requestVector) encode(t *testing.T) []byte {
+	b, h := v.batch(t)
+	if v.Kind == kindJSON {
+		return append(AppendJSONRequest(nil, len(v.JSON), h), v.JSON...)
+	}
+	return AppendBinary(nil, b, h)
+}
+
+func TestRequestVectors(t *testing.T) {
+	vs := readVectors(t)
+	for _, v := range vs.Requests {
+		got := v.encode(t)
+		if hex.EncodeToString(got) != v.Hex {
+			t.Errorf("%s:\ngot  %x\nwant %s", v.Name, got, v.Hex)
+		}
+		if v.Kind == kindKinesis {
+			b, h := v.batch(t)
+			if n := BinarySize(b, h); n != len(got) {
+				t.Errorf("%s: BinarySize = %d, want %d", v.Name, n, len(got))
+			}
+			if event := AppendJSON(nil, b); string(event) != v.Event {
+				t.Errorf("%s: event\ngot  %s\nwant %s", v.Name, event, v.Event)
+			}
+		} else if _, h := v.batch(t); JSONRequestSize(len(v.JSON), h) != len(got) {
+			t.Errorf("%s: JSONRequestSize = %d, want %d", v.Name, JSONRequestSize(len(v.JSON), h), len(got))
+		}
+	}
+}
+
+func TestRequestIsAppendedWhateverStandsBefore(t *testing.T) {
+	for _, v := range readVectors(t).Requests {
+		b, h := v.batch(t)
+		if v.Kind != kindKinesis {
+			continue
+		}
+		if got := AppendBinary([]byte("abc"), b, h); hex.EncodeToString(got[3:]) != v.Hex {
+			t.Errorf("%s: offsets depend on where the message begins", v.Name)
+		}
+	}
+}
+
+func TestResponseVectors(t *testing.T) {
+	for _, v := range readVectors(t).Replies {
+		b, err := hex.DecodeString(v.Hex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := DecodeReply(b)
+		if (err != nil) != v.Malformed {
+			t.Errorf("%s: error %v, malformed = %v", v.Name, err, v.Malformed)
+		}
+		if err != nil {
+			continue
+		}
+		want := Reply{NotUnderstood: v.NotUnderstood, Failed: v.Failed, HasFailures: v.Failures != nil, Failures: v.Failures,
+			ErrorType: v.ErrorType, ErrorMessage: v.ErrorMessage}
+		got := r
+		got.JSON, got.StackTrace = nil, nil
+		if !reflect.DeepEqual(got, want) || string(r.JSON) != v.JSON || string(r.StackTrace) != v.StackTrace {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", v.Name, r, v)
+		}
+	}
+}
+
+// The example that docs/abi.md shows must be the vector of that name.
+func TestDocumentShowsTheVectors(t *testing.T) {
+	doc, err := os.ReadFile("../docs/abi.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(doc)), "")
+	shown := map[string]bool{"one record": true, "failures by index": true, "error": true, "nothing returned": true}
+	vs := readVectors(t)
+	check := func(name, hex string) {
+		if shown[name] && !strings.Contains(text, hex) {
+			t.Errorf("docs/abi.md does not show %q as\n%s", name, hexLines(hex))
+		}
+		delete(shown, name)
+	}
+	for _, v := range vs.Requests {
+		check(v.Name, v.Hex)
+	}
+	for _, v := range vs.Replies {
+		check(v.Name, v.Hex)
+	}
+	for name := range shown {
+		t.Errorf("no vector %q", name)
+	}
+}
+
+func hexLines(h string) string {
+	var b strings.Builder
+	for i := 0; i < len(h); i += 32 {
+		row := h[i:min(i+32, len(h))]
+		for j := 0; j < len(row); j += 8 {
+			b.WriteString(row[j:min(j+8, len(row))] + " ")
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func readVectors(t *testing.T) vectors {
+	t.Helper()
+	if *update {
+		writeVectors(t)
+	}
+	b, err := os.ReadFile(vectorsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vs vectors
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&vs); err != nil {
+		t.Fatal(err)
+	}
+	if len(vs.Requests) < 5 || len(vs.Replies) < 10 {
+		t.Fatalf("only %d requests and %d responses", len(vs.Requests), len(vs.Replies))
+	}
+	return vs
+}
+
+func writeVectors(t *testing.T) {
+	const (
+		id  = "8f4a7c0e-1c9b-4a57-9f2e-0a5d3a4f6b11"
+		arn = "arn:aws:lambda:us-east-1:000000000000:function:count"
+	)
+	kinesis := func(name string, records ...recordVector) requestVector {
+		for i := range records {
+			records[i].EventID = "shardId-000000000000:" + records[i].Sequence
+		}
+		return requestVector{Name: name, Kind: kindKinesis, RequestID: id, FunctionARN: arn, DeadlineMS: 1700000003123, Shard: "shardId-000000000000",
+			SourceARN: "arn:aws:kinesis:us-east-1:000000000000:stream/s", Region: "us-east-1", Identity: "arn:aws:iam::000000000000:role/wasmill", Records: records}
+	}
+	vs := vectors{About: "Test vectors of docs/abi.md. Written by `go test ./runtime -update`; read by the tests of both sides."}
+	vs.Requests = []requestVector{
+		kinesis("one record", recordVector{Sequence: seqA, PartitionKey: "k", DataHex: hex.EncodeToString([]byte("hello")), ArrivalMS: 1700000000123}),
+		kinesis("two records, empty data, key of several bytes a character",
+			recordVector{Sequence: seqA, PartitionKey: "Zürich\"", DataHex: "", ArrivalMS: 1700000000000},
+			recordVector{Sequence: seqB, PartitionKey: "z", DataHex: "00ff", ArrivalMS: 1700000000007}),
+		kinesis("no records"),
+		{Name: "json", Kind: kindJSON, RequestID: id, FunctionARN: arn, DeadlineMS: 1700000003123, JSON: `{"a":1}`},
+		{Name: "json, nothing known", Kind: kindJSON, JSON: "null"},
+	}
+	partial := kinesis("partial replies count", recordVector{Sequence: seqA, PartitionKey: "k", DataHex: "61", ArrivalMS: 1700000000123})
+	partial.PartialReplies = true
+	vs.Requests = append(vs.Requests, partial)
+	for i := range vs.Requests {
+		v := &vs.Requests[i]
+		v.Hex = hex.EncodeToString(v.encode(t))
+		if b, _ := v.batch(t); v.Kind == kindKinesis {
+			v.Event = string(AppendJSON(nil, b))
+		}
+	}
+
+	section := func(tag, flags byte, body string) string {
+		s := string([]byte{tag, 0, flags, 0, byte(len(body)), 0, 0, 0}) + body
+		return s + string(make([]byte, pad(len(s), 8)-len(s)))
+	}
+	message := func(status byte, body string) string {
+		return "WMR1" + string([]byte{1, 0, status, 0, byte(responseHeader + len(body)), 0, 0, 0, 0, 0, 0, 0}) + body
+	}
+	reply := func(v responseVector, b string) {
+		v.Hex = hex.EncodeToString([]byte(b))
+		vs.Replies = append(vs.Replies, v)
+	}
+	reply(responseVector{Name: "nothing returned"}, message(0, ""))
+	reply(responseVector{Name: "json", JSON: `{"ok":true}`}, message(0, section(1, 0, `{"ok":true}`)))
+	reply(responseVector{Name: "json, padding left out", JSON: `[1]`}, message(0, strings.TrimRight(section(1, 0, `[1]`), "\x00")))
+	reply(responseVector{Name: "failures by index", Failures: []uint32{2, 5}}, message(0, section(2, 0, "\x02\x00\x00\x00\x05\x00\x00\x00")))
+	reply(responseVector{Name: "no failures by index", Failures: []uint32{}}, message(0, section(2, 0, "")))
+	reply(responseVector{Name: "error", Failed: true, ErrorType: "errorString", ErrorMessage: "no"}, message(1, section(16, 0, "errorString")+section(17, 0, "no")))
+	reply(responseVector{Name: "error with stack trace", Failed: true, ErrorMessage: "x", StackTrace: `["main.f"]`}, message(1, section(18, 0, `["main.f"]`)+section(17, 0, "x")))
+	reply(responseVector{Name: "not understood", NotUnderstood: true}, message(2, ""))
+	reply(responseVector{Name: "unknown section is skipped", JSON: "1"}, message(0, section(99, 0, "later")+section(1, 0, "1")))
+	bad := responseVector{Malformed: true}
+	for _, b := range []struct{ name, message string }{
+		{"unknown section that must be known", message(0, section(99, sectionMust, "later"))},
+		{"empty", ""},
+		{"other beginning", "WMQ1" + message(0, "")[4:]},
+		{"other version", "WMR1\x02" + message(0, "")[5:]},
+		{"unknown status", message(3, "")},
+		{"length is another", message(0, "") + "\x00\x00\x00\x00\x00\x00\x00\x00"},
+		{"section longer than the message", message(0, "\x01\x00\x00\x00\xff\x00\x00\x00{}")},
+		{"section header cut off", message(0, "\x01\x00\x00")},
+		{"index cut off", message(0, section(2, 0, "\x02\x00\x00"))},
+	} {
+		bad.Name = b.name
+		reply(bad, b.message)
+	}
+	out, err := json.MarshalIndent(vs, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(vectorsFile, append(out, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

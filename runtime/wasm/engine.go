@@ -1,0 +1,361 @@
+// Package wasm runs functions that are WebAssembly modules, by wazero.
+//
+// An [Engine] checks and compiles a module once; the runtime.Program it hands
+// out starts environments, each with its own memory, bounded by the function's
+// memory size. A guest reaches nothing but its memory, clocks, random numbers,
+// its environment variables and its log.
+//
+// A guest is stopped at its deadline by wazero's own checks, after a trap, an
+// exit or a timeout its environment cannot be used again. docs/abi.md says how
+// host and guest talk.
+package wasm
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
+)
+
+// Options shape an [Engine]. The zero value works.
+type Options struct {
+	// CacheDir keeps compiled code over restarts. It holds native code, so it is
+	// made 0700 and must be trusted. Empty: code is compiled anew each time.
+	CacheDir string
+	// Workers compile the functions of one module at the same time. Defaults to
+	// the number of processors.
+	Workers int
+	// Account and Region name what the function is told of itself. Default to
+	// stream.DefaultAccount and stream.DefaultRegion.
+	Account, Region string
+	// Keep is how many modules that nobody uses stay compiled in memory, so that
+	// code checked at deploy is ready at the first invocation. Defaults to 4.
+	Keep int
+}
+
+func (o Options) withDefaults() Options {
+	o.Workers = cmp.Or(o.Workers, goruntime.NumCPU())
+	o.Account = cmp.Or(o.Account, stream.DefaultAccount)
+	o.Region = cmp.Or(o.Region, stream.DefaultRegion)
+	o.Keep = cmp.Or(o.Keep, 4)
+	return o
+}
+
+// Engine compiles modules.
+type Engine struct {
+	opts    Options
+	cache   wazero.CompilationCache
+	runtime wazero.Runtime
+	wasi    map[string]signature // what a module may import
+
+	mu      sync.Mutex
+	modules map[string]*compiled     // by digest
+	under   map[string]chan struct{} // digests being compiled; closed when that has ended
+	used    uint64                   // counts up, for who was used last
+	closed  bool
+}
+
+// compiled is one module; programs of the same code share it.
+type compiled struct {
+	code wazero.CompiledModule
+	abi  functions.ABI
+	min  uint64 // bytes of memory it starts with
+	refs int
+	used uint64
+}
+
+// NewEngine makes an engine. Close it when its programs are closed.
+func NewEngine(ctx context.Context, o Options) (*Engine, error) {
+	e := &Engine{opts: o.withDefaults(), modules: map[string]*compiled{}, under: map[string]chan struct{}{}}
+	config := wazero.NewRuntimeConfigCompiler().WithCloseOnContextDone(true)
+	if dir := e.opts.CacheDir; dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("wasm: cache: %w", err)
+		}
+		cache, err := wazero.NewCompilationCacheWithDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("wasm: cache: %w", err)
+		}
+		e.cache = cache
+		config = config.WithCompilationCache(cache)
+	}
+	e.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	if err := e.host(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("wasm: wasi: %w", err), e.Close(ctx))
+	}
+	return e, nil
+}
+
+// host makes the functions that guests may import and notes their signatures.
+func (e *Engine) host(ctx context.Context) error {
+	host, err := wasi_snapshot_preview1.NewBuilder(e.runtime).Compile(ctx)
+	if err != nil {
+		return err
+	}
+	e.wasi = map[string]signature{}
+	for name, f := range host.ExportedFunctions() {
+		e.wasi[name] = signature{string(f.ParamTypes()), string(f.ResultTypes())}
+	}
+	_, err = e.runtime.InstantiateModule(ctx, host, wazero.NewModuleConfig())
+	return err
+}
+
+// Load checks code and compiles it, which takes seconds for code that is not in
+// the cache; progress, if not nil, is told about it from this goroutine. Errors
+// that wrap functions.ErrCode are the code's fault and say what to change.
+func (e *Engine) Load(ctx context.Context, code []byte, progress func(runtime.Progress)) (runtime.Program, functions.Code, error) {
+	if progress == nil {
+		progress = func(runtime.Progress) {}
+	}
+	sum := sha256.Sum256(code)
+	info := functions.Code{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(code))}
+
+	c, mine, err := e.take(ctx, info.SHA256)
+	if err != nil {
+		return nil, info, err
+	}
+	if mine != nil {
+		c, err = e.compile(ctx, code, progress)
+		if err = e.put(info.SHA256, c, err, mine); err != nil {
+			return nil, info, err
+		}
+	}
+	info.ABI = c.abi
+	return &program{engine: e, digest: info.SHA256, compiled: c}, info, nil
+}
+
+// Check is Load for code that is not to be run yet.
+func (e *Engine) Check(ctx context.Context, code []byte, progress func(runtime.Progress)) (functions.Code, error) {
+	p, info, err := e.Load(ctx, code, progress)
+	if err != nil {
+		return info, err
+	}
+	return info, p.Close()
+}
+
+func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime.Progress)) (*compiled, error) {
+	size := int64(len(code))
+	progress(runtime.Progress{Stage: "check", Total: size})
+	refuse := func(err error) error { return fmt.Errorf("%w: %w", functions.ErrCode, err) }
+	if size > functions.MaxCode {
+		return nil, refuse(fmt.Errorf("%d bytes, at most %d are taken; strip it (-ldflags=-s for Go, strip for others)", size, functions.MaxCode))
+	}
+	m, err := parse(code)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	abi, err := m.grade(e.wasi)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	progress(runtime.Progress{Stage: "check", Done: size, Total: size})
+
+	progress(runtime.Progress{Stage: "compile", Total: size})
+	done := make(chan error, 1)
+	var cm wazero.CompiledModule
+	go func() {
+		defer func() { // a bug of the compiler must cost this module, not the server
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("the compiler failed: %v", p)
+			}
+		}()
+		var err error
+		cm, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), code)
+		done <- err
+	}()
+	// The compiler tells nothing on its way: the same line again is a sign of life.
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			progress(runtime.Progress{Stage: "compile", Total: size})
+			continue
+		case err = <-done:
+		}
+		break
+	}
+	if err != nil {
+		return nil, refuse(fmt.Errorf("not valid WebAssembly for this engine (WebAssembly 2.0 without threads, garbage collection and exceptions): %w", err))
+	}
+	progress(runtime.Progress{Stage: "compile", Done: size, Total: size})
+	c := &compiled{code: cm, abi: abi}
+	if mem := cm.ExportedMemories()["memory"]; mem != nil {
+		c.min = uint64(mem.Min()) << 16
+	}
+	return c, nil
+}
+
+// take uses a module that is compiled already, waiting for it if it is under
+// way. Otherwise the caller is to compile it and put it with the channel it got.
+func (e *Engine) take(ctx context.Context, digest string) (*compiled, chan struct{}, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		if e.closed {
+			return nil, nil, errClosed
+		}
+		if c := e.modules[digest]; c != nil {
+			e.used++
+			c.refs, c.used = c.refs+1, e.used
+			return c, nil, nil
+		}
+		other := e.under[digest]
+		if other == nil {
+			mine := make(chan struct{})
+			e.under[digest] = mine
+			return nil, mine, nil
+		}
+		e.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+		}
+		e.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, nil, fmt.Errorf("wasm: load: %w", context.Cause(ctx))
+		}
+	}
+}
+
+var errClosed = errors.New("wasm: engine closed")
+
+// put ends a compilation, with a module or an error.
+func (e *Engine) put(digest string, c *compiled, err error, mine chan struct{}) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.under, digest)
+	close(mine)
+	if err != nil {
+		return err
+	}
+	if e.closed {
+		return errors.Join(errClosed, c.code.Close(context.Background()))
+	}
+	e.used++
+	c.refs, c.used = 1, e.used
+	e.modules[digest] = c
+	return nil
+}
+
+// drop ends one use, and closes what was idle longest beyond Options.Keep.
+func (e *Engine) drop(digest string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.modules[digest].refs--
+	var idle []string
+	for d, c := range e.modules {
+		if c.refs == 0 {
+			idle = append(idle, d)
+		}
+	}
+	slices.SortFunc(idle, func(a, b string) int { return cmp.Compare(e.modules[b].used, e.modules[a].used) })
+	var errs []error
+	for i := e.opts.Keep; i < len(idle); i++ {
+		errs = append(errs, e.modules[idle[i]].code.Close(context.Background()))
+		delete(e.modules, idle[i])
+	}
+	return errors.Join(errs...)
+}
+
+// Close frees everything. Programs and environments must be closed before.
+func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	e.closed = true
+	clear(e.modules)
+	e.mu.Unlock()
+	errs := []error{e.runtime.Close(ctx)}
+	if e.cache != nil {
+		errs = append(errs, e.cache.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// program is a use of a compiled module.
+type program struct {
+	engine *Engine
+	digest string
+	*compiled
+	once sync.Once
+}
+
+func (p *program) ABI() functions.ABI { return p.abi }
+
+func (p *program) Close() (err error) {
+	p.once.Do(func() { err = p.engine.drop(p.digest) })
+	return err
+}
+
+// New starts an environment: a new instance, initialized and ready. A command
+// has nothing to start: each invocation is an instance.
+func (p *program) New(ctx context.Context, v functions.Version, logs runtime.LogWriter) (runtime.Environment, error) {
+	if limit := limit(v); p.min > limit {
+		return nil, &runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeOutOfMemory,
+			Message: fmt.Sprintf("Runtime exited with error: out of memory: the module starts with %d MB, the function may have %d MB; raise its memory", (p.min+1<<20-1)>>20, limit>>20)}
+	}
+	if p.abi == functions.ABICommand {
+		return &command{p: p, version: v, logs: logs}, nil
+	}
+	return newReactor(ctx, p, v, logs)
+}
+
+// variables are what the guest sees as its environment. The function's own win,
+// but for the names that AWS reserves.
+func (p *program) variables(v functions.Version) [][2]string {
+	o := p.engine.opts
+	reserved := [][2]string{
+		{"AWS_LAMBDA_FUNCTION_NAME", v.Function},
+		{"AWS_LAMBDA_FUNCTION_VERSION", v.Version},
+		{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE", fmt.Sprint(cmp.Or(v.Config.Memory, functions.MinMemory))},
+		{"AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/" + v.Function},
+		{"AWS_LAMBDA_LOG_STREAM_NAME", "[" + v.Version + "]"},
+		{"AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"},
+		{"AWS_EXECUTION_ENV", "wasmill"},
+		{"AWS_REGION", o.Region},
+		{"AWS_DEFAULT_REGION", o.Region},
+		{"_HANDLER", "bootstrap"},
+	}
+	all := map[string]string{
+		"TZ": ":UTC",
+		// Go's collector must know the limit: else live memory of half of it is
+		// enough to run into it. Others do not look.
+		"GOMEMLIMIT": fmt.Sprint(limit(v) / 10 * 8),
+	}
+	for k, v := range v.Config.Environment {
+		if k != "" && !strings.ContainsAny(k, "=\x00") && !strings.Contains(v, "\x00") {
+			all[k] = v
+		}
+	}
+	for _, kv := range reserved {
+		all[kv[0]] = kv[1]
+	}
+	names := make([]string, 0, len(all))
+	for k := range all {
+		names = append(names, k)
+	}
+	slices.Sort(names) // the same start-up every time
+	out := make([][2]string, len(names))
+	for i, k := range names {
+		out[i] = [2]string{k, all[k]}
+	}
+	return out
+}

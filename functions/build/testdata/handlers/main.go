@@ -1,0 +1,246 @@
+// Handlers holds a Lambda function of each type there is; CASE says which runs.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambda/handlertrace"
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+)
+
+type in struct {
+	Name string `json:"name"`
+	N    int    `json:"n"`
+}
+
+type out struct {
+	Greeting string `json:"greeting"`
+}
+
+type ownError struct{ code int }
+
+func (e *ownError) Error() string { return fmt.Sprintf("code %d", e.code) }
+
+type kinesisHandler func(context.Context, events.KinesisEvent) (string, error)
+
+type rawHandler struct{}
+
+func (rawHandler) Invoke(_ context.Context, b []byte) ([]byte, error) {
+	return []byte(strings.ToUpper(string(b))), nil
+}
+
+type middleware struct{ next lambda.Handler }
+
+func (m middleware) Invoke(ctx context.Context, b []byte) ([]byte, error) {
+	var seen []string
+	ctx = handlertrace.NewContext(ctx, handlertrace.HandlerTrace{
+		RequestEvent:  func(_ context.Context, v interface{}) { seen = append(seen, fmt.Sprintf("in %v", v)) },
+		ResponseEvent: func(_ context.Context, v interface{}) { seen = append(seen, fmt.Sprintf("out %v", v)) },
+	})
+	if _, err := m.next.Invoke(ctx, b); err != nil {
+		return nil, err
+	}
+	return json.Marshal(seen)
+}
+
+type reader struct {
+	from   io.Reader
+	closed *bool
+}
+
+func (r reader) Read(b []byte) (int, error) { return r.from.Read(b) }
+func (r reader) Close() error               { *r.closed = true; return nil }
+
+type key struct{}
+
+// failing names the records whose data say so.
+func failing(e events.KinesisEvent) (r events.KinesisEventResponse, err error) {
+	for _, record := range e.Records {
+		switch string(record.Kinesis.Data) {
+		case "bad":
+			r.BatchItemFailures = append(r.BatchItemFailures, events.KinesisBatchItemFailure{ItemIdentifier: record.Kinesis.SequenceNumber})
+		case "unknown":
+			r.BatchItemFailures = append(r.BatchItemFailures, events.KinesisBatchItemFailure{ItemIdentifier: "no such"})
+		case "empty":
+			r.BatchItemFailures = []events.KinesisBatchItemFailure{}
+		}
+	}
+	return r, nil
+}
+
+var kept [][]byte
+
+func main() {
+	closed := false
+	switch c := os.Getenv("CASE"); c {
+	case "kinesis-error":
+		lambda.Start(func(ctx context.Context, e events.KinesisEvent) error {
+			for _, r := range e.Records {
+				if string(r.Kinesis.Data) == "bad" {
+					return fmt.Errorf("record %s: bad", r.Kinesis.PartitionKey)
+				}
+			}
+			return nil
+		})
+	case "kinesis-json":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) (events.KinesisEvent, error) { return e, nil })
+	case "kinesis-pointer":
+		lambda.Start(func(e *events.KinesisEvent) (int, error) { return len(e.Records), nil })
+	case "kinesis-nothing":
+		lambda.Start(func(e events.KinesisEvent) { fmt.Println("records:", len(e.Records)) })
+	case "kinesis-named":
+		lambda.Start(kinesisHandler(func(_ context.Context, e events.KinesisEvent) (string, error) {
+			return e.Records[0].Kinesis.PartitionKey, nil
+		}))
+	case "kinesis-generic":
+		lambda.StartHandlerFunc(func(_ context.Context, e events.KinesisEvent) (string, error) {
+			return e.Records[0].EventID, nil
+		})
+	case "kinesis-reply":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) (events.KinesisEventResponse, error) { return failing(e) })
+	case "kinesis-sorted":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) (*events.KinesisEventResponse, error) {
+			slices.Reverse(e.Records)
+			r, err := failing(e)
+			return &r, err
+		})
+	case "kinesis-panic":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) error {
+			fmt.Println(e.Records[len(e.Records)].EventID)
+			return nil
+		})
+	case "kinesis-keep":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) (string, error) {
+			for _, r := range e.Records {
+				kept = append(kept, r.Kinesis.Data)
+			}
+			var all []string
+			for _, b := range kept {
+				all = append(all, string(b))
+			}
+			return strings.Join(all, ","), nil
+		})
+	case "kinesis-window":
+		lambda.Start(func(_ context.Context, e events.KinesisTimeWindowEvent) (int, error) { return len(e.Records), nil })
+	case "sqs":
+		lambda.Start(func(_ context.Context, e events.SQSEvent) (r events.SQSEventResponse, err error) {
+			for _, m := range e.Records {
+				if m.Body == "bad" {
+					r.BatchItemFailures = append(r.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
+				}
+			}
+			return r, nil
+		})
+	case "dynamodb":
+		lambda.Start(func(_ context.Context, e events.DynamoDBEvent) (string, error) {
+			return e.Records[0].Change.NewImage["id"].String() + " " + e.Records[0].Change.Keys["n"].Number(), nil
+		})
+	case "plain":
+		lambda.Start(func(_ context.Context, e in) (out, error) { return out{"<" + e.Name + ">"}, nil })
+	case "escaped":
+		lambda.StartWithOptions(func(e in) (out, error) { return out{"<" + e.Name + ">"}, nil }, lambda.WithSetEscapeHTML(true))
+	case "indented":
+		lambda.StartWithOptions(func(e in) (out, error) { return out{e.Name}, nil }, lambda.WithSetIndent("", " "))
+	case "strict":
+		lambda.StartWithOptions(func(e in) error { return nil }, lambda.WithDisallowUnknownFields(true))
+	case "number":
+		lambda.StartWithOptions(func(e map[string]any) (string, error) { return fmt.Sprintf("%T", e["n"]), nil }, lambda.WithUseNumber(true))
+	case "any":
+		lambda.Start(func(e any) (any, error) { return e, nil })
+	case "nothing":
+		lambda.Start(func() {})
+	case "context-only":
+		lambda.Start(func(ctx context.Context) (out, error) { return out{fmt.Sprint(ctx != nil)}, nil })
+	case "raw":
+		lambda.StartHandler(rawHandler{})
+	case "reader":
+		lambda.Start(func() (io.Reader, error) { return strings.NewReader("<html>"), nil })
+	case "closer":
+		lambda.Start(func() (io.Reader, error) {
+			if closed {
+				return strings.NewReader("was closed"), nil
+			}
+			return reader{strings.NewReader("open"), &closed}, nil
+		})
+	case "middleware":
+		lambda.Start(middleware{lambda.NewHandler(func(e in) (out, error) { return out{e.Name}, nil })})
+	case "new-handler":
+		lambda.Start(lambda.NewHandlerWithOptions(func(e events.KinesisEvent) (int, error) { return len(e.Records), nil }))
+	case "context":
+		lambda.StartWithOptions(func(ctx context.Context) (map[string]any, error) {
+			lc, _ := lambdacontext.FromContext(ctx)
+			deadline, ok := ctx.Deadline()
+			return map[string]any{
+				"id": lc.AwsRequestID, "arn": lc.InvokedFunctionArn, "name": lambdacontext.FunctionName, "memory": lambdacontext.MemoryLimitInMB,
+				"version": lambdacontext.FunctionVersion, "deadline": ok && time.Until(deadline) > 0, "value": ctx.Value(key{}), "error": ctx.Err() == nil,
+			}, nil
+		}, lambda.WithContextValue(key{}, "mine"), lambda.WithEnableSIGTERM(func() {}))
+	case "deadline":
+		lambda.Start(func(ctx context.Context) (string, error) {
+			child, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+			defer cancel()
+			<-child.Done()
+			return fmt.Sprint(child.Err(), ctx.Err()), nil
+		})
+	case "cancelled":
+		var last context.Context
+		lambda.Start(func(ctx context.Context) (string, error) {
+			defer func() { last = ctx }()
+			if last == nil {
+				go func() { <-ctx.Done() }()
+				return "", nil
+			}
+			<-last.Done()
+			return last.Err().Error(), nil
+		})
+	case "error":
+		lambda.Start(func() error { return errors.New("no") })
+	case "error-own":
+		lambda.Start(func() error { return &ownError{7} })
+	case "error-message":
+		lambda.Start(func() error { return messages.InvokeResponse_Error{Type: "Payment.Refused", Message: "no money"} })
+	case "panic":
+		lambda.Start(func(e in) { panic("at " + e.Name) })
+	case "panic-error":
+		lambda.Start(func() { panic(&ownError{8}) })
+	case "exit":
+		lambda.Start(func() { os.Exit(3) })
+
+	case "bad-kind":
+		lambda.Start("handle")
+	case "bad-nil":
+		lambda.Start(nil)
+	case "bad-arguments":
+		lambda.Start(func(a, b, c int) {})
+	case "bad-first":
+		lambda.Start(func(a int, e in) error { return nil })
+	case "bad-interface":
+		lambda.Start(func(r io.Reader) error { return nil })
+	case "bad-result":
+		lambda.Start(func(e in) out { return out{} })
+	case "bad-results":
+		lambda.Start(func(e in) (error, out) { return nil, out{} })
+	case "bad-event":
+		lambda.Start(func(e chan int) error { return nil })
+	case "bad-many":
+		lambda.Start(func(e in) (out, out, error) { return out{}, out{}, nil })
+	case "bad-return":
+		return
+	case "bad-exit":
+		fmt.Fprintln(os.Stderr, "no configuration")
+		os.Exit(1)
+	default:
+		panic("no case " + c)
+	}
+}

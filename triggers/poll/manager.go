@@ -1,0 +1,441 @@
+// Package poll carries out what the machine of a shard decides: it fetches
+// records, runs functions, commits to the journal, and hands the outcome back.
+//
+// A [Manager] owns every mapping, a mapping owns one poller a shard, and a
+// poller is one goroutine around one select. No rule of Lambda stands here:
+// those are in package triggers/shard.
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/internal/history"
+	"github.com/wasmill/wasmill/internal/kv"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/stream/natsstream"
+	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/journal"
+)
+
+// Functions is what a mapping must know of the registry.
+type Functions interface {
+	Version(ctx context.Context, name, qualifier string) (functions.Version, error)
+}
+
+// Relay carries committed dead letters to where they can be seen.
+type Relay interface {
+	Notify(src triggers.Source)
+	Drained(ctx context.Context, mapping string) error
+}
+
+// Observer is told what pollers do, for metrics and traces. Each func may be nil.
+type Observer struct {
+	Polled   func(m triggers.Mapping, records int)
+	Invoked  func(m triggers.Mapping, records int)
+	Failed   func(m triggers.Mapping, records int)
+	Dropped  func(m triggers.Mapping, records int)
+	Iterator func(m triggers.Mapping, age time.Duration)
+	Invoking func(ctx context.Context, m triggers.Mapping, inv *runtime.Invocation) (context.Context, func(runtime.Result))
+	Lost     func(m triggers.Mapping, records uint64, reason string)
+}
+
+// Deps are the parts a Manager works with. All are required but History, Observer and Logger.
+type Deps struct {
+	Streams   *natsstream.Store
+	Journals  *journal.Store
+	Mappings  *kv.Bucket[triggers.Mapping] // by name
+	Invoker   runtime.Invoker
+	Relay     Relay
+	Functions Functions
+	History   *history.Writer
+	Observer  Observer
+	Logger    *slog.Logger
+	// Lookahead is how many bytes of records all shards together may hold
+	// besides one batch each. Defaults to 256 MiB.
+	Lookahead int64
+	// Account and Region are those of ARNs. Default as package stream's.
+	Account, Region string
+}
+
+// Manager owns all mappings. Its methods may be called from any goroutine.
+type Manager struct {
+	d      Deps
+	budget *budget
+	owner  string
+
+	mu       sync.Mutex
+	running  map[string]*mapping // by name; guarded by mu
+	changing map[string]bool     // names with a change under way; guarded by mu
+	run      context.Context     // of Run, nil before; guarded by mu
+	wg       sync.WaitGroup
+}
+
+// New builds a Manager and starts nothing.
+func New(d Deps) *Manager {
+	if d.Logger == nil {
+		d.Logger = slog.Default()
+	}
+	if d.Lookahead == 0 {
+		d.Lookahead = 256 << 20
+	}
+	if d.Account == "" {
+		d.Account = stream.DefaultAccount
+	}
+	if d.Region == "" {
+		d.Region = stream.DefaultRegion
+	}
+	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), running: map[string]*mapping{}, changing: map[string]bool{}}
+}
+
+// Start takes up every mapping that is enabled, and finishes deletions that a
+// stop cut short. It returns when all have been taken up; pollers run until Close.
+func (m *Manager) Start(ctx context.Context) error {
+	run := context.WithoutCancel(ctx)
+	m.mu.Lock()
+	m.run = run
+	m.mu.Unlock()
+	all, err := m.d.Mappings.All(ctx)
+	if err != nil {
+		return fmt.Errorf("triggers: list: %w", err)
+	}
+	for _, mp := range all {
+		switch {
+		case mp.State == triggers.Deleting:
+			m.wg.Go(func() {
+				if err := m.finishDelete(run, mp); err != nil {
+					m.d.Logger.Error("trigger not deleted yet", "trigger", mp.Name, "err", err)
+				}
+			})
+		case mp.Enabled:
+			if err := m.start(ctx, mp); err != nil {
+				return fmt.Errorf("trigger %s: %w", mp.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Close stops every poller: no more records are taken, invocations under way
+// may end until ctx does, then they are cancelled. What was cut off runs again
+// after the next start.
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	all := make([]*mapping, 0, len(m.running))
+	for _, mp := range m.running {
+		all = append(all, mp)
+	}
+	clear(m.running)
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, mp := range all {
+		wg.Go(func() { mp.stop(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// Create makes a trigger. Its starting place in every shard is committed
+// before Create returns, so that LATEST means now and is never asked again.
+func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, enabled bool) (triggers.Mapping, error) {
+	c = c.WithDefaults()
+	if err := errors.Join(triggers.ValidateName(name), c.Validate()); err != nil {
+		return triggers.Mapping{}, err
+	}
+	unlock, err := m.lock(name)
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	defer unlock()
+	if _, err := m.d.Functions.Version(ctx, c.Function, c.Qualifier); err != nil {
+		return triggers.Mapping{}, err
+	}
+	desc, err := m.d.Streams.Describe(ctx, m.ref(c.Stream))
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	all, err := m.d.Mappings.All(ctx)
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	for _, other := range all {
+		if other.Name == name {
+			return triggers.Mapping{}, fmt.Errorf("%w: a trigger named %s", triggers.ErrExists, name)
+		}
+		if other.StreamID == desc.ID && other.Config.Function == c.Function && other.Config.Qualifier == c.Qualifier {
+			return triggers.Mapping{}, fmt.Errorf("%w: trigger %s already runs %s on stream %s", triggers.ErrExists, other.Name, c.Function, c.Stream)
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	mp := triggers.Mapping{
+		ID: uuid.NewString(), Name: name, Generation: 1, Config: c, StreamID: desc.ID, StreamARN: desc.ARN(),
+		Enabled: enabled, State: triggers.Creating, Created: now, Modified: now,
+	}
+	if err := m.d.Journals.Create(ctx, mp.ID); err != nil {
+		return triggers.Mapping{}, fmt.Errorf("trigger %s: %w", name, err)
+	}
+	if err := m.place(ctx, mp, desc); err != nil {
+		return triggers.Mapping{}, errors.Join(fmt.Errorf("trigger %s: starting position: %w", name, err), m.d.Journals.Delete(context.WithoutCancel(ctx), mp.ID))
+	}
+	mp.State = ""
+	if _, err := m.d.Mappings.Create(ctx, name, mp); err != nil {
+		if errors.Is(err, kv.ErrExists) {
+			err = fmt.Errorf("%w: a trigger named %s", triggers.ErrExists, name)
+		}
+		return triggers.Mapping{}, errors.Join(err, m.d.Journals.Delete(context.WithoutCancel(ctx), mp.ID))
+	}
+	if enabled {
+		if err := m.start(ctx, mp); err != nil {
+			return triggers.Mapping{}, fmt.Errorf("trigger %s was made but does not run: %w", name, err)
+		}
+	}
+	return m.show(mp), nil
+}
+
+// place writes the first commit of every shard: where the mapping starts.
+func (m *Manager) place(ctx context.Context, mp triggers.Mapping, desc stream.Description) error {
+	for _, s := range desc.Shards {
+		sh, err := m.d.Streams.Shard(ctx, desc.ID, s.ID)
+		if err != nil {
+			return err
+		}
+		number, frame, err := sh.Resolve(ctx, mp.Config.Position)
+		if err != nil {
+			return err
+		}
+		j, _, err := m.d.Journals.Take(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: s.ID}, m.owner)
+		if err != nil {
+			return err
+		}
+		if err := j.Commit(ctx, triggers.Checkpoint{Next: number, Frame: frame}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get finds a trigger by name.
+func (m *Manager) Get(ctx context.Context, name string) (triggers.Mapping, error) {
+	mp, _, err := m.get(ctx, name)
+	if err != nil {
+		return mp, err
+	}
+	return m.show(mp), nil
+}
+
+func (m *Manager) get(ctx context.Context, name string) (triggers.Mapping, uint64, error) {
+	mp, rev, err := m.d.Mappings.Get(ctx, name)
+	if errors.Is(err, kv.ErrNotFound) {
+		return mp, 0, fmt.Errorf("%w: trigger %s", triggers.ErrNotFound, name)
+	}
+	return mp, rev, err
+}
+
+// List returns all triggers, by name.
+func (m *Manager) List(ctx context.Context) ([]triggers.Mapping, error) {
+	all, err := m.d.Mappings.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]triggers.Mapping, 0, len(all))
+	for _, mp := range all {
+		out = append(out, m.show(mp))
+	}
+	slices.SortFunc(out, func(a, b triggers.Mapping) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// show adds the state in AWS's words, which is never stored but for Deleting.
+func (m *Manager) show(mp triggers.Mapping) triggers.Mapping {
+	if mp.State == triggers.Deleting {
+		return mp
+	}
+	m.mu.Lock()
+	running := m.running[mp.Name] != nil
+	m.mu.Unlock()
+	switch {
+	case mp.Enabled && running:
+		mp.State = triggers.Enabled
+	case mp.Enabled:
+		mp.State = triggers.Enabling
+	case running:
+		mp.State = triggers.Disabling
+	default:
+		mp.State = triggers.Disabled
+	}
+	return mp
+}
+
+// Update changes a trigger's settings from the next unit of work on. What it
+// reads and where it started cannot be changed.
+func (m *Manager) Update(ctx context.Context, name string, change func(*triggers.Config)) (triggers.Mapping, error) {
+	unlock, err := m.lock(name)
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	defer unlock()
+	mp, rev, err := m.get(ctx, name)
+	if err != nil {
+		return mp, err
+	}
+	c := mp.Config
+	change(&c)
+	if c.Stream != mp.Config.Stream || c.Position != mp.Config.Position {
+		return mp, fmt.Errorf("%w: a trigger's stream and starting position cannot be changed; remove it and create another", triggers.ErrInvalid)
+	}
+	c = c.WithDefaults()
+	if err := c.Validate(); err != nil {
+		return mp, err
+	}
+	if c.Function != mp.Config.Function || c.Qualifier != mp.Config.Qualifier {
+		if _, err := m.d.Functions.Version(ctx, c.Function, c.Qualifier); err != nil {
+			return mp, err
+		}
+	}
+	mp.Config, mp.Modified = c, time.Now().UTC().Truncate(time.Millisecond)
+	if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
+		return mp, err
+	}
+	m.mu.Lock()
+	r := m.running[name]
+	m.mu.Unlock()
+	if r != nil {
+		r.configure(mp)
+	}
+	return m.show(mp), nil
+}
+
+// Pause stops a trigger at a batch boundary. When it returns, no invocation of
+// it runs or starts.
+func (m *Manager) Pause(ctx context.Context, name string) (triggers.Mapping, error) {
+	return m.enable(ctx, name, false)
+}
+
+// Resume lets a paused trigger go on at its checkpoint.
+func (m *Manager) Resume(ctx context.Context, name string) (triggers.Mapping, error) {
+	return m.enable(ctx, name, true)
+}
+
+func (m *Manager) enable(ctx context.Context, name string, enabled bool) (triggers.Mapping, error) {
+	unlock, err := m.lock(name)
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	defer unlock()
+	mp, rev, err := m.get(ctx, name)
+	if err != nil {
+		return mp, err
+	}
+	if mp.State == triggers.Deleting {
+		return mp, fmt.Errorf("%w: trigger %s is being removed", triggers.ErrNotFound, name)
+	}
+	if mp.Enabled != enabled {
+		mp.Enabled, mp.Modified = enabled, time.Now().UTC().Truncate(time.Millisecond)
+		if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
+			return mp, err
+		}
+	}
+	if !enabled {
+		m.drop(ctx, name)
+	} else if err := m.start(ctx, mp); err != nil {
+		return mp, err
+	}
+	return m.show(mp), nil
+}
+
+// Delete removes a trigger. Its dead letters stay.
+func (m *Manager) Delete(ctx context.Context, name string) error {
+	unlock, err := m.lock(name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	mp, rev, err := m.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	if mp.State != triggers.Deleting {
+		mp.State, mp.Enabled = triggers.Deleting, false
+		if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
+			return err
+		}
+	}
+	m.drop(ctx, name)
+	return m.finishDelete(ctx, mp)
+}
+
+// finishDelete forgets a mapping once its last dead letters have arrived.
+func (m *Manager) finishDelete(ctx context.Context, mp triggers.Mapping) error {
+	if err := m.d.Relay.Drained(ctx, mp.ID); err != nil {
+		return fmt.Errorf("trigger %s: its dead letters: %w", mp.Name, err)
+	}
+	if err := m.d.Journals.Delete(ctx, mp.ID); err != nil {
+		return fmt.Errorf("trigger %s: its journal: %w", mp.Name, err)
+	}
+	_, rev, err := m.d.Mappings.Get(ctx, mp.Name)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return m.d.Mappings.Delete(ctx, mp.Name, rev)
+}
+
+// lock keeps changes of one trigger apart without holding a mutex over them.
+func (m *Manager) lock(name string) (unlock func(), err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.changing[name] {
+		return nil, fmt.Errorf("%w: trigger %s is being changed by another call; try again", ErrBusy, name)
+	}
+	m.changing[name] = true
+	return func() {
+		m.mu.Lock()
+		delete(m.changing, name)
+		m.mu.Unlock()
+	}, nil
+}
+
+// ErrBusy means another call is changing the trigger. Try again.
+var ErrBusy = errors.New("triggers: busy")
+
+// start takes up a mapping unless it runs.
+func (m *Manager) start(ctx context.Context, mp triggers.Mapping) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running[mp.Name] != nil || m.run == nil {
+		return nil
+	}
+	m.running[mp.Name] = startMapping(m.run, m, mp)
+	return nil
+}
+
+// drop stops a mapping's pollers and waits for them.
+func (m *Manager) drop(ctx context.Context, name string) {
+	m.mu.Lock()
+	r := m.running[name]
+	m.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.stop(ctx)
+	m.mu.Lock()
+	if m.running[name] == r {
+		delete(m.running, name)
+	}
+	m.mu.Unlock()
+}
+
+func (m *Manager) ref(name string) stream.Ref {
+	return stream.Ref{Account: m.d.Account, Region: m.d.Region, Name: name}
+}

@@ -1,0 +1,130 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/scaler"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/shard"
+)
+
+// mapping is a trigger that runs: its pollers and what they share.
+type mapping struct {
+	m      *Manager
+	cancel context.CancelFunc // stops everything at once; invocations are cut off
+	drain  chan struct{}      // closed by stop: start nothing more
+	once   sync.Once
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	config  triggers.Mapping // guarded by mu
+	pollers []*poller        // guarded by mu
+	problem string           // why the mapping as a whole does not run; guarded by mu
+}
+
+func startMapping(ctx context.Context, m *Manager, mp triggers.Mapping) *mapping {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &mapping{m: m, cancel: cancel, drain: make(chan struct{}), config: mp}
+	m.wg.Add(1)
+	r.wg.Go(func() {
+		defer m.wg.Done()
+		r.run(ctx)
+	})
+	return r
+}
+
+// run finds the mapping's shards and polls each.
+func (r *mapping) run(ctx context.Context) {
+	mp := r.mapping()
+	desc, err := r.m.d.Streams.ByID(ctx, mp.StreamID)
+	for err != nil && !errors.Is(err, stream.ErrNotFound) {
+		r.setProblem(err.Error())
+		select {
+		case <-r.drain:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		desc, err = r.m.d.Streams.ByID(ctx, mp.StreamID)
+	}
+	if err != nil {
+		r.setProblem(fmt.Sprintf("stream %s was deleted; remove the trigger", mp.Config.Stream))
+		return
+	}
+	r.setProblem("")
+	var wg sync.WaitGroup
+	for _, s := range desc.Shards {
+		p := newPoller(r, s.ID)
+		r.mu.Lock()
+		r.pollers = append(r.pollers, p)
+		r.mu.Unlock()
+		wg.Go(func() { p.run(ctx) })
+	}
+	wg.Wait()
+}
+
+func (r *mapping) setProblem(text string) {
+	r.mu.Lock()
+	r.problem = text
+	r.mu.Unlock()
+}
+
+func (r *mapping) mapping() triggers.Mapping {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config
+}
+
+// configure hands new settings to the pollers; each takes them up at a unit boundary.
+func (r *mapping) configure(mp triggers.Mapping) {
+	r.mu.Lock()
+	r.config = mp
+	pollers := r.pollers
+	r.mu.Unlock()
+	for _, p := range pollers {
+		select {
+		case p.configured <- struct{}{}:
+		default: // one is waiting already, and it reads the newest settings
+		}
+	}
+}
+
+// stop drains the pollers; when ctx ends first, what is under way is cut off.
+func (r *mapping) stop(ctx context.Context) {
+	r.once.Do(func() { close(r.drain) })
+	done := make(chan struct{})
+	go func() { r.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		r.cancel()
+		<-done
+	}
+	r.cancel()
+}
+
+// machineConfig are the rules of a shard under these settings.
+func machineConfig(c triggers.Config) shard.Config {
+	return shard.Config{
+		Parallel: scaler.Fixed(c.Parallel).Parallel, BatchSize: c.BatchSize, Window: c.Window,
+		Retries: *c.Retries, RecordAge: c.RecordAge, Bisect: c.Bisect, PartialReplies: c.PartialReplies,
+		Backoff: c.Backoff, MaxBytes: triggers.MaxPayload,
+	}
+}
+
+// identity is the invokeIdentityArn of events: the role functions run as.
+func (m *Manager) identity() string {
+	return "arn:aws:iam::" + m.d.Account + ":role/wasmill"
+}
+
+// emptyBatch is a batch of a shard without records, to measure events with.
+func (m *Manager) emptyBatch(mp triggers.Mapping, shardID string) runtime.Batch {
+	return runtime.Batch{Shard: shardID, ARN: mp.StreamARN, Region: m.d.Region, Identity: m.identity()}
+}

@@ -1,0 +1,214 @@
+package poll
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/shard"
+)
+
+// Status is where a trigger stands.
+type Status struct {
+	Mapping triggers.Mapping `json:"mapping"`
+	Problem string           `json:"problem,omitempty"` // why it does not run, and what to do
+	Shards  []ShardStatus    `json:"shards"`
+}
+
+// ShardStatus is where it stands in one shard.
+type ShardStatus struct {
+	Shard   string        `json:"shard"`
+	Next    uint64        `json:"next"`         // committed: running number of the lowest unfinished record
+	Tip     uint64        `json:"tip"`          // number of the next record to arrive
+	Lag     uint64        `json:"lag"`          // records between them
+	Age     time.Duration `json:"age"`          // of the oldest unfinished record
+	Done    uint64        `json:"done"`         // records that succeeded, ever
+	Buried  uint64        `json:"deadLettered"` // records that were dead-lettered, ever
+	Gaps    uint64        `json:"lost"`         // records lost to retention or damage, ever
+	Ended   bool          `json:"ended"`        // the shard is closed and wholly processed
+	Problem string        `json:"problem,omitempty"`
+	Machine *shard.Status `json:"machine,omitempty"` // nil when the trigger is paused
+}
+
+// Status reports a trigger's place in each shard, running or not.
+func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
+	mp, err := m.Get(ctx, name)
+	if err != nil {
+		return Status{}, err
+	}
+	out := Status{Mapping: mp, Shards: []ShardStatus{}}
+	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
+	if err != nil {
+		out.Problem = fmt.Sprintf("stream %s was deleted; remove the trigger", mp.Config.Stream)
+		return out, nil
+	}
+	running := map[string]*poller{}
+	m.mu.Lock()
+	r := m.running[name]
+	m.mu.Unlock()
+	if r != nil {
+		r.mu.Lock()
+		out.Problem = r.problem
+		for _, p := range r.pollers {
+			running[p.id] = p
+		}
+		r.mu.Unlock()
+	}
+	for _, info := range desc.Shards {
+		st, ok := ShardStatus{}, false
+		if p := running[info.ID]; p != nil {
+			if st, ok, err = p.ask(ctx, ask{}); err != nil {
+				return out, err
+			}
+		}
+		if !ok {
+			cp, err := m.d.Journals.Peek(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: info.ID})
+			if err != nil {
+				return out, err
+			}
+			if cp != nil {
+				st = shardStatus(*cp)
+			}
+		}
+		st.Shard = info.ID
+		if err := m.lag(ctx, mp, &st); err != nil {
+			st.Problem = err.Error()
+		}
+		out.Shards = append(out.Shards, st)
+	}
+	return out, nil
+}
+
+func shardStatus(cp triggers.Checkpoint) ShardStatus {
+	return ShardStatus{Next: cp.Next, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps, Ended: cp.Ended}
+}
+
+// lag adds what the shard knows: how far its end is, and how old the oldest
+// unfinished record.
+func (m *Manager) lag(ctx context.Context, mp triggers.Mapping, st *ShardStatus) error {
+	sh, err := m.d.Streams.Shard(ctx, mp.StreamID, st.Shard)
+	if err != nil {
+		return err
+	}
+	b, err := sh.Log().Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	st.Tip = b.NextNumber
+	if st.Next >= st.Tip {
+		return nil
+	}
+	st.Lag = st.Tip - st.Next
+	f, err := sh.Log().Find(ctx, max(st.Next, b.FirstNumber), 0)
+	if err != nil || f.End || len(f.Records) == 0 {
+		return nil // the poller names what is wrong with the data
+	}
+	at := int(max(st.Next, f.First) - f.First)
+	st.Age = max(0, time.Since(time.UnixMilli(f.Records[at].Arrival)))
+	return nil
+}
+
+// ask puts a question to the poller; ok is false when it has stopped.
+func (p *poller) ask(ctx context.Context, a ask) (st ShardStatus, ok bool, err error) {
+	a.reply = make(chan ShardStatus, 1)
+	select {
+	case p.asked <- a:
+	case <-p.gone:
+		return st, false, nil
+	case <-ctx.Done():
+		return st, false, context.Cause(ctx)
+	}
+	select {
+	case st = <-a.reply:
+		return st, true, nil
+	case <-p.gone:
+		return st, false, nil
+	case <-ctx.Done():
+		return st, false, context.Cause(ctx)
+	}
+}
+
+// answer runs on the poller's goroutine.
+func (p *poller) answer(a ask) {
+	if a.wait && a.target > p.next {
+		p.waiting = append(p.waiting, a)
+		return
+	}
+	st := shardStatus(p.saved)
+	st.Next, st.Problem = p.next, p.problem
+	if p.machine != nil {
+		ms := p.machine.Status()
+		st.Machine = &ms
+	}
+	a.reply <- st
+}
+
+// WaitDrained returns when every record acknowledged before the call is
+// resolved, and the dead letters among them can be seen.
+func (m *Manager) WaitDrained(ctx context.Context, name string) error {
+	mp, err := m.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
+	if err != nil {
+		return err
+	}
+	for _, info := range desc.Shards {
+		sh, err := m.d.Streams.Shard(ctx, mp.StreamID, info.ID)
+		if err != nil {
+			return err
+		}
+		b, err := sh.Log().Bounds(ctx)
+		if err != nil {
+			return err
+		}
+		if err := m.waitFor(ctx, mp, info.ID, b.NextNumber); err != nil {
+			return err
+		}
+	}
+	return m.d.Relay.Drained(ctx, mp.ID)
+}
+
+// waitFor returns when a shard's committed checkpoint has reached target.
+func (m *Manager) waitFor(ctx context.Context, mp triggers.Mapping, shardID string, target uint64) error {
+	for {
+		m.mu.Lock()
+		r := m.running[mp.Name]
+		m.mu.Unlock()
+		if r != nil {
+			r.mu.Lock()
+			var p *poller
+			for _, q := range r.pollers {
+				if q.id == shardID {
+					p = q
+				}
+			}
+			r.mu.Unlock()
+			if p != nil {
+				if _, ok, err := p.ask(ctx, ask{target: target, wait: true}); ok || err != nil {
+					return err
+				}
+			}
+		}
+		// It does not run, or not yet, or no more: the journal tells.
+		cp, err := m.d.Journals.Peek(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: shardID})
+		if err != nil {
+			return err
+		}
+		if cp != nil && cp.Next >= target {
+			return nil
+		}
+		if now, err := m.Get(ctx, mp.Name); err != nil {
+			return err
+		} else if now.State == triggers.Disabled {
+			return fmt.Errorf("%w: trigger %s is paused with records left; resume it first", triggers.ErrInvalid, mp.Name)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

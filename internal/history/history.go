@@ -1,0 +1,118 @@
+// Package history writes down what a run of wasmill did, one line an event, and
+// checks afterwards that it kept its promises.
+//
+// A history is a file of JSON lines, opened for appending, one write(2) a line,
+// so that it survives SIGKILL and may be written by several processes: order in
+// the file is order in time. Events come from observers: producers write what
+// they put and what was acknowledged, the pool's door what was invoked and how
+// it ended, the journal what it acknowledged. A final read-back of the streams
+// and the dead letters is the independent side. [Check] reads all of it and
+// names each broken promise.
+package history
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Kind is what an event tells.
+type Kind string
+
+const (
+	Put     Kind = "put"     // a producer is about to put: Req, Stream, Key, Hash
+	PutOK   Kind = "putok"   // it was acknowledged: Req, Stream, Shard, Seq, Hash
+	PutFail Kind = "putfail" // it was refused: Req
+	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Shard, Seqs
+	InvEnd  Kind = "invend"  // it ended: ID, Outcome, and for a partial reply Seq, the lowest failed
+	Ckpt    Kind = "ckpt"    // the journal answered: Trigger, Gen, Shard, Epoch, To (lowest unfinished number), Dead, Result
+	Gap     Kind = "gap"     // records were lost and counted: Trigger, Gen, Shard, From, To (exclusive), Reason
+	Fault   Kind = "fault"   // the test broke something: Reason
+	Read    Kind = "read"    // read-back of a record: Stream, Shard, Seq, Number, Key, Hash
+	Letter  Kind = "letter"  // read-back of a dead letter: Trigger, Gen, Shard, Seq, Hash
+)
+
+// Event is one line. Which fields it has depends on Kind.
+type Event struct {
+	At      int64    `json:"at"` // Unix nanoseconds, for people; order is that of the lines
+	Kind    Kind     `json:"e"`
+	Req     string   `json:"req,omitempty"`
+	ID      string   `json:"id,omitempty"`
+	Stream  string   `json:"stream,omitempty"`
+	Trigger string   `json:"trigger,omitempty"`
+	Gen     int      `json:"gen,omitempty"`
+	Shard   string   `json:"shard,omitempty"`
+	Epoch   uint64   `json:"epoch,omitempty"`
+	Seq     string   `json:"seq,omitempty"`
+	Seqs    []string `json:"seqs,omitempty"`
+	Number  uint64   `json:"n,omitempty"`
+	From    uint64   `json:"from,omitempty"`
+	To      uint64   `json:"to,omitempty"`
+	Key     string   `json:"key,omitempty"`
+	Hash    string   `json:"hash,omitempty"`
+	Outcome string   `json:"outcome,omitempty"` // done, partial, error, timeout, throttled, infra
+	Result  string   `json:"result,omitempty"`  // ok, stale, unknown
+	Dead    []string `json:"dead,omitempty"`    // sequence numbers buried by this commit
+	Reason  string   `json:"reason,omitempty"`
+}
+
+// Hash is the digest by which histories name payloads.
+func Hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:12])
+}
+
+// Writer appends events to a file. A nil Writer takes and drops them, so that
+// callers need not ask whether a history is wanted.
+type Writer struct {
+	mu   sync.Mutex
+	file *os.File
+}
+
+// Open appends to the file at path, made if missing.
+func Open(path string) (*Writer, error) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	return &Writer{file: f}, nil
+}
+
+// FromEnv opens the file that WASMILL_HISTORY names; nil when it names none.
+func FromEnv() (*Writer, error) {
+	if path := os.Getenv("WASMILL_HISTORY"); path != "" {
+		return Open(path)
+	}
+	return nil, nil
+}
+
+// Add appends one event. A line that cannot be written is logged: a history with
+// holes would accuse the innocent.
+func (w *Writer) Add(e Event) {
+	if w == nil {
+		return
+	}
+	e.At = time.Now().UnixNano()
+	line, err := json.Marshal(e)
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		_, err = w.file.Write(append(line, '\n'))
+	}
+	if err != nil {
+		slog.Error("history: line lost", "kind", e.Kind, "err", err)
+	}
+}
+
+// Close closes the file.
+func (w *Writer) Close() error {
+	if w == nil {
+		return nil
+	}
+	return w.file.Close()
+}

@@ -1,0 +1,250 @@
+// Package admin is wasmill's own wire: a small, versioned HTTP API under
+// /_wasmill/v1, which stays as it is, and the Go client of it that the command
+// line uses.
+//
+// # Shape
+//
+// Requests and answers are JSON; unknown fields are refused. Whatever lasts or
+// has no end (records of a stream, logs, the progress of a deployment) is
+// NDJSON, one object a line. Durations are Go's ("3s", "24h"), times RFC 3339.
+// Every failure is one [Error], with a stable code of [Codes].
+//
+//	GET    /_wasmill/v1/info
+//	GET    /_wasmill/v1/streams                        POST to create
+//	GET    /_wasmill/v1/streams/{name}                 DELETE
+//	POST   /_wasmill/v1/streams/{name}/records         GET: ?from&shard&follow&limit
+//	GET    /_wasmill/v1/functions
+//	POST   /_wasmill/v1/functions/{name}               the module is the body; GET, DELETE
+//	PUT    /_wasmill/v1/functions/{name}/code          the module is the body
+//	PATCH  /_wasmill/v1/functions/{name}/config
+//	GET    /_wasmill/v1/functions/{name}/versions      POST to publish
+//	POST   /_wasmill/v1/functions/{name}/invocations   the payload is the body
+//	GET    /_wasmill/v1/functions/{name}/logs          ?follow&tail
+//	GET    /_wasmill/v1/triggers                       POST to create
+//	GET    /_wasmill/v1/triggers/{name}                PATCH, DELETE
+//	POST   /_wasmill/v1/triggers/{name}/pause|resume|wait
+//	GET    /_wasmill/v1/dead-letters                   DELETE to purge: ?trigger&stream&reason&error&since&before&id|all
+//	GET    /_wasmill/v1/dead-letters/{id}
+//	POST   /_wasmill/v1/shutdown
+//	GET    /_wasmill/health, /_localstack/health, /_wasmill/metrics
+//	POST   /_wasmill/reset
+//
+// The package decides nothing about streams, functions or triggers: it takes
+// calls apart, asks [Deps], and puts answers together.
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// Streams is what the API asks of the streams.
+type Streams interface {
+	Create(ctx context.Context, ref stream.Ref, c stream.Config) (stream.Description, error)
+	Delete(ctx context.Context, ref stream.Ref) error
+	List(ctx context.Context) ([]stream.Description, error)
+	Describe(ctx context.Context, ref stream.Ref) (stream.Description, error)
+	Put(ctx context.Context, ref stream.Ref, entries []stream.Entry) ([]stream.PutResult, error)
+	Read(ctx context.Context, ref stream.Ref, shard string, pos stream.Position, limit int) (Page, error)
+	Wait(ctx context.Context, ref stream.Ref, shard string) (<-chan struct{}, func(), error)
+	Stats(ctx context.Context, ref stream.Ref) ([]ShardStats, error)
+}
+
+// Page is some records of a shard, and where to go on.
+type Page struct {
+	Records []stream.Record
+	Next    stream.Position
+	Ended   bool   // the shard is closed and read to its end
+	Gap     uint64 // records lost to retention before the first of Records
+}
+
+// ShardStats is how much a shard holds.
+type ShardStats struct {
+	Shard          string
+	Records, Bytes uint64
+	First, Next    uint64 // running numbers
+	Oldest, Newest time.Time
+}
+
+// Functions is what the API asks of the registry.
+type Functions interface {
+	Create(ctx context.Context, name string, code []byte, c functions.Config, progress func(runtime.Progress)) (functions.Version, []string, error)
+	UpdateCode(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error)
+	UpdateConfig(ctx context.Context, name string, c functions.Config) (functions.Version, []string, error)
+	Publish(ctx context.Context, name, description string) (functions.Version, error)
+	Version(ctx context.Context, name, qualifier string) (functions.Version, error)
+	Versions(ctx context.Context, name string) ([]functions.Version, error)
+	List(ctx context.Context) ([]functions.Version, error)
+	Delete(ctx context.Context, name string) error
+}
+
+// Logs is what functions have written.
+type Logs interface {
+	// Tail returns the last n lines.
+	Tail(function string, n int) []LogLine
+	// Follow sends the last n lines and every one after them; the channel
+	// closes when ctx ends.
+	Follow(ctx context.Context, function string, n int) <-chan LogLine
+}
+
+// Triggers is what the API asks of the triggers.
+type Triggers interface {
+	Create(ctx context.Context, name string, c triggers.Config, enabled bool) (triggers.Mapping, error)
+	Update(ctx context.Context, name string, change func(*triggers.Config)) (triggers.Mapping, error)
+	Pause(ctx context.Context, name string) (triggers.Mapping, error)
+	Resume(ctx context.Context, name string) (triggers.Mapping, error)
+	Delete(ctx context.Context, name string) error
+	Get(ctx context.Context, name string) (triggers.Mapping, error)
+	List(ctx context.Context) ([]triggers.Mapping, error)
+	Status(ctx context.Context, name string) ([]ShardProgress, error)
+	WaitDrained(ctx context.Context, name string) error
+}
+
+// Letters is what the API asks of the dead-letter queue.
+type Letters interface {
+	// List returns letters without their data, oldest first.
+	List(ctx context.Context, f LetterFilter) ([]dlq.Letter, error)
+	Get(ctx context.Context, id string) (dlq.Letter, error)
+	Purge(ctx context.Context, f LetterFilter) (int, error)
+}
+
+// LetterFilter picks dead letters; empty fields pick all.
+type LetterFilter struct {
+	ID, Trigger, Stream string
+	Reason              dlq.Reason
+	Error               string    // is part of the error's type or message
+	Since, Before       time.Time // of the burial
+	Limit               int       // list only the newest so many; 0: all
+}
+
+// Deps is what the API stands on. All but Logs, Metrics, Shutdown and Healthy are required.
+type Deps struct {
+	Streams   Streams
+	Functions Functions
+	Invoker   runtime.Invoker
+	Logs      Logs
+	Triggers  Triggers
+	Letters   Letters
+	// Metrics answers /_wasmill/metrics.
+	Metrics http.Handler
+	// Healthy says why the server cannot serve, or nil.
+	Healthy func(ctx context.Context) error
+	// Info describes the server.
+	Info func() Info
+	// Services are the AWS services answered on AWS's own wire ("kinesis", …),
+	// as /_localstack/health lists them. A service is there only if its calls are.
+	Services []string
+	// AllowReset opens POST /_wasmill/reset.
+	AllowReset bool
+	// Shutdown asks the server to stop; it returns at once.
+	Shutdown func()
+	// Closing is closed when answers without an end must end.
+	Closing <-chan struct{}
+	Logger  *slog.Logger
+}
+
+// Prefix is where the API begins.
+const Prefix = "/_wasmill/v1"
+
+// Limits of requests, in bytes.
+const (
+	maxJSON    = 1 << 20
+	maxPut     = 64 << 20 // 10 MiB of data, escaped at worst sixfold
+	maxPayload = triggers.MaxPayload
+)
+
+type handler struct {
+	Deps
+	guard *http.CrossOriginProtection
+}
+
+// New returns the API's handler. It also answers for paths nobody serves.
+func New(d Deps) http.Handler {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{Deps: d, guard: http.NewCrossOriginProtection()}
+	mux := http.NewServeMux()
+	route := func(method, path string, f func(w http.ResponseWriter, r *http.Request) error) {
+		mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := h.refuseForeign(r); err != nil {
+				h.fail(w, r, err)
+				return
+			}
+			if err := f(w, r); err != nil {
+				h.fail(w, r, err)
+			}
+		})
+	}
+	route("GET", Prefix+"/info", h.info)
+	route("POST", Prefix+"/shutdown", h.shutdown)
+
+	route("GET", Prefix+"/streams", h.listStreams)
+	route("POST", Prefix+"/streams", h.createStream)
+	route("GET", Prefix+"/streams/{name}", h.getStream)
+	route("DELETE", Prefix+"/streams/{name}", h.deleteStream)
+	route("POST", Prefix+"/streams/{name}/records", h.putRecords)
+	route("GET", Prefix+"/streams/{name}/records", h.tailRecords)
+
+	route("GET", Prefix+"/functions", h.listFunctions)
+	route("GET", Prefix+"/functions/{name}", h.getFunction)
+	route("POST", Prefix+"/functions/{name}", h.createFunction)
+	route("DELETE", Prefix+"/functions/{name}", h.deleteFunction)
+	route("PUT", Prefix+"/functions/{name}/code", h.updateCode)
+	route("PATCH", Prefix+"/functions/{name}/config", h.updateConfig)
+	route("GET", Prefix+"/functions/{name}/versions", h.listVersions)
+	route("POST", Prefix+"/functions/{name}/versions", h.publish)
+	route("POST", Prefix+"/functions/{name}/invocations", h.invoke)
+	route("GET", Prefix+"/functions/{name}/logs", h.functionLogs)
+
+	route("GET", Prefix+"/triggers", h.listTriggers)
+	route("POST", Prefix+"/triggers", h.createTrigger)
+	route("GET", Prefix+"/triggers/{name}", h.getTrigger)
+	route("PATCH", Prefix+"/triggers/{name}", h.updateTrigger)
+	route("DELETE", Prefix+"/triggers/{name}", h.deleteTrigger)
+	route("POST", Prefix+"/triggers/{name}/pause", h.pauseTrigger)
+	route("POST", Prefix+"/triggers/{name}/resume", h.resumeTrigger)
+	route("POST", Prefix+"/triggers/{name}/wait", h.waitTrigger)
+
+	route("GET", Prefix+"/dead-letters", h.listLetters)
+	route("DELETE", Prefix+"/dead-letters", h.purgeLetters)
+	route("GET", Prefix+"/dead-letters/{id}", h.getLetter)
+
+	route("GET", "/_wasmill/health", h.health)
+	route("GET", "/_localstack/health", h.localstackHealth)
+	route("POST", "/_wasmill/reset", h.reset)
+	if d.Metrics != nil {
+		mux.Handle("GET /_wasmill/metrics", d.Metrics)
+	}
+	route("", "/", h.nothingHere)
+	return mux
+}
+
+// refuseForeign keeps web pages out: the API listens on the user's own machine
+// without a password, where any page of any site could reach it through the
+// user's browser. Other clients send none of the headers looked at.
+func (h *handler) refuseForeign(r *http.Request) error {
+	if err := h.guard.Check(r); err != nil {
+		return newError(CodeForeign, "a web page of another origin asked for %s %s", r.Method, r.URL.Path)
+	}
+	// A page can also rebind its own name to 127.0.0.1, and is then same-origin.
+	fromBrowser := r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != ""
+	if fromBrowser && !localHost(r.Host) {
+		return newError(CodeForeign, "a web page asked for %s under the foreign name %s", r.URL.Path, r.Host)
+	}
+	return nil
+}
+
+func (h *handler) nothingHere(w http.ResponseWriter, r *http.Request) error {
+	err := newError(CodeNoSuchPath, "%s %s: nothing is served here", r.Method, r.URL.Path)
+	err.Details = map[string]any{"method": r.Method, "path": r.URL.Path}
+	return err
+}

@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/wasmill/wasmill/dlq"
+)
+
+// letterFilter reads which dead letters are meant.
+func letterFilter(q *query) LetterFilter {
+	now := time.Now()
+	return LetterFilter{ID: q.text("id"), Trigger: q.text("trigger"), Stream: q.text("stream"), Reason: dlq.Reason(q.text("reason")),
+		Error: q.text("error"), Since: q.time("since", now), Before: q.time("before", now), Limit: q.number("limit", 0, 0, 1<<31-1)}
+}
+
+func (h *handler) listLetters(w http.ResponseWriter, r *http.Request) error {
+	q := parameters(r)
+	f := letterFilter(q)
+	if err := q.done(); err != nil {
+		return err
+	}
+	limit := f.Limit
+	if f.Limit > 0 {
+		f.Limit++ // to know whether there are more
+	}
+	all, err := h.Letters.List(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	more := limit > 0 && len(all) > limit
+	if more {
+		all = all[len(all)-limit:]
+	}
+	out := make([]Letter, len(all))
+	for i, l := range all {
+		l.Data = nil
+		out[i] = viewLetter(l, false)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"deadLetters": out, "more": more})
+	return nil
+}
+
+func (h *handler) getLetter(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	l, err := h.Letters.Get(r.Context(), id)
+	if err != nil {
+		return h.ofLetter(err, id)
+	}
+	writeJSON(w, http.StatusOK, viewLetter(l, true))
+	return nil
+}
+
+func (h *handler) purgeLetters(w http.ResponseWriter, r *http.Request) error {
+	q := parameters(r)
+	f := letterFilter(q)
+	all := q.flag("all")
+	if err := q.done(); err != nil {
+		return err
+	}
+	// An empty filter means everything; that has to be said.
+	if f == (LetterFilter{}) && !all {
+		return newError(CodeBadRequest, "which dead letters? want a filter, or all=true for every one")
+	}
+	n, err := h.Letters.Purge(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	if n == 0 && f.ID != "" {
+		return h.ofLetter(dlq.ErrNotFound, f.ID)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"purged": n})
+	return nil
+}
+
+func (h *handler) ofLetter(err error, id string) error {
+	e := toError(err)
+	if e.Code == CodeLetterNotFound {
+		e.Message = "there is no dead letter " + id
+		e.With("id", id)
+	}
+	return e
+}
+
+func viewLetter(l dlq.Letter, data bool) Letter {
+	v := Letter{ID: l.ID, Trigger: l.Trigger, Mapping: l.Mapping, Generation: l.Generation, Stream: StreamName(l.Stream), StreamID: l.StreamID,
+		Shard: l.Shard, Sequence: l.Sequence, Number: l.Number, Key: l.PartitionKey, HashKey: l.ExplicitHashKey, Arrival: l.Arrival.UTC(),
+		TraceParent: l.TraceParent, Reason: l.Reason, ErrorType: l.ErrorType, ErrorMessage: l.ErrorMessage, Attempts: l.Attempts,
+		Buried: l.Buried.UTC(), Burial: l.Burial, Function: l.Function, Version: l.Version, Digest: l.Digest,
+		BatchInvocation: l.Batch.Invocation, BatchPosition: l.Batch.Position, BatchSize: l.Batch.Size}
+	if !l.FirstFailure.IsZero() {
+		v.FirstFailure = l.FirstFailure.UTC()
+	}
+	if data {
+		if v.Text = text(l.Data); v.Text == nil {
+			v.Data = l.Data
+		}
+	}
+	return v
+}

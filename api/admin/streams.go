@@ -1,0 +1,388 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"math/big"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wasmill/wasmill/stream"
+)
+
+func (h *handler) listStreams(w http.ResponseWriter, r *http.Request) error {
+	if err := parameters(r).done(); err != nil {
+		return err
+	}
+	all, err := h.Streams.List(r.Context())
+	if err != nil {
+		return err
+	}
+	out := make([]Stream, len(all))
+	for i, d := range all {
+		out[i] = viewStream(d)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"streams": out})
+	return nil
+}
+
+func (h *handler) createStream(w http.ResponseWriter, r *http.Request) error {
+	var spec StreamSpec
+	if err := readJSON(w, r, maxJSON, &spec); err != nil {
+		return err
+	}
+	if spec.Name == "" {
+		return newError(CodeStreamInvalid, "a stream needs a name").With("field", "name")
+	}
+	d, err := h.Streams.Create(r.Context(), stream.Local(spec.Name),
+		stream.Config{Shards: spec.Shards, Retention: time.Duration(spec.Retention), RecordBytes: spec.RecordBytes})
+	if err != nil {
+		return h.ofStream(r.Context(), err, spec.Name)
+	}
+	writeJSON(w, http.StatusCreated, viewStream(d))
+	return nil
+}
+
+func (h *handler) getStream(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	d, err := h.Streams.Describe(r.Context(), stream.Local(name))
+	if err != nil {
+		return h.ofStream(r.Context(), err, name)
+	}
+	stats, err := h.Streams.Stats(r.Context(), d.Ref)
+	if err != nil {
+		return h.ofStream(r.Context(), err, name)
+	}
+	v := viewStream(d)
+	for _, s := range d.Shards {
+		shard := Shard{ID: s.ID, State: s.State, From: s.From, To: s.To, Parents: s.Parents, KeyShare: keyShare(s)}
+		if i := slices.IndexFunc(stats, func(st ShardStats) bool { return st.Shard == s.ID }); i >= 0 {
+			st := stats[i]
+			shard.Records, shard.Bytes, shard.FirstNo, shard.NextNo, shard.Oldest, shard.Newest = st.Records, st.Bytes, st.First, st.Next, st.Oldest, st.Newest
+		}
+		v.Records += shard.Records
+		v.Bytes += shard.Bytes
+		v.Shards = append(v.Shards, shard)
+	}
+	writeJSON(w, http.StatusOK, v)
+	return nil
+}
+
+func (h *handler) deleteStream(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	if err := h.Streams.Delete(r.Context(), stream.Local(name)); err != nil {
+		return h.ofStream(r.Context(), err, name)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func viewStream(d stream.Description) Stream {
+	return Stream{Name: d.Name, ARN: d.ARN(), ID: d.ID, State: d.State, Created: d.Created.UTC(),
+		Retention: Duration(d.Retention), RecordBytes: d.RecordBytes, ShardCount: len(d.Shards)}
+}
+
+// keyShare is which part of all hash keys a shard owns.
+func keyShare(s stream.Shard) float64 {
+	from, ok1 := new(big.Float).SetString(s.From.String())
+	to, ok2 := new(big.Float).SetString(s.To.String())
+	if !ok1 || !ok2 {
+		return 0
+	}
+	all := new(big.Float).SetInt(new(big.Int).Lsh(big.NewInt(1), 128))
+	share, _ := new(big.Float).Quo(to.Sub(to, from), all).Float64()
+	return share
+}
+
+// ofStream turns an error about a stream into one that names its like.
+func (h *handler) ofStream(ctx context.Context, err error, name string) error {
+	if _, done := errors.AsType[*Error](err); done || !errors.Is(err, stream.ErrNotFound) {
+		return named(err, name)
+	}
+	if d, described := h.Streams.Describe(ctx, stream.Local(name)); described == nil {
+		return newError(CodeShardNotFound, "%s", plain(err, stream.ErrNotFound)).Named(d.Name)
+	}
+	all, _ := h.Streams.List(ctx) // a suggestion only
+	names := make([]string, len(all))
+	for i, d := range all {
+		names[i] = d.Name
+	}
+	return newError(CodeStreamNotFound, "there is no stream %q", name).Named(name).With("stream", name).suggest(name, names)
+}
+
+// named fills a resource's name into an error's actions.
+func named(err error, name string) error { return toError(err).Named(name) }
+
+func (h *handler) putRecords(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	var spec PutSpec
+	if err := readJSON(w, r, maxPut, &spec); err != nil {
+		return err
+	}
+	entries := make([]stream.Entry, len(spec.Records))
+	for i, e := range spec.Records {
+		data := e.Data
+		if e.Text != "" {
+			if len(e.Data) > 0 {
+				return newError(CodeBadRequest, "record %d has both text and data: want one", i)
+			}
+			data = []byte(e.Text)
+		}
+		entries[i] = stream.Entry{PartitionKey: e.Key, ExplicitHashKey: e.HashKey, Data: data, TraceParent: e.TraceParent}
+	}
+	results, err := h.Streams.Put(r.Context(), stream.Local(name), entries)
+	if err != nil {
+		return h.ofStream(r.Context(), err, name)
+	}
+	answer := PutAnswer{Results: make([]PutResult, len(results))}
+	for i, res := range results {
+		if res.Err != nil {
+			answer.Failed++
+			answer.Results[i].Error = toError(res.Err)
+			continue
+		}
+		answer.Results[i] = PutResult{Shard: res.Shard, Sequence: res.Sequence.String()}
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// pageSize is how many records a tail reads at a time.
+const pageSize = 1000
+
+// tailRecords sends a stream's records: first what is stored, of all shards
+// together in the order of arrival, then with follow what comes.
+func (h *handler) tailRecords(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := h.untilClosing(r.Context())
+	defer cancel()
+	name := r.PathValue("name")
+	q := parameters(r)
+	follow, only, limit := q.flag("follow"), q.text("shard"), q.number("limit", 0, 0, 1<<31-1)
+	from := q.text("from")
+	if from == "" {
+		from = "trim-horizon"
+		if follow {
+			from = "latest"
+		}
+	}
+	if err := q.done(); err != nil {
+		return err
+	}
+	pos, err := ParseFrom(from, time.Now())
+	if err != nil {
+		return newError(CodeBadRequest, "parameter from: %v", err).With("parameter", "from")
+	}
+	if (pos.Kind == stream.At || pos.Kind == stream.After) && only == "" {
+		return newError(CodeBadRequest, "a sequence number belongs to one shard: say which with the parameter shard").With("parameter", "shard")
+	}
+	d, err := h.Streams.Describe(ctx, stream.Local(name))
+	if err != nil {
+		return h.ofStream(ctx, err, name)
+	}
+	t := &tail{streams: h.Streams, ref: d.Ref, out: newLines(w), limit: uint64(limit)}
+	var ids []string
+	for _, s := range d.Shards {
+		ids = append(ids, s.ID)
+		if only == "" || only == s.ID {
+			t.shards = append(t.shards, &tailShard{id: s.ID, pos: pos})
+		}
+	}
+	if len(t.shards) == 0 {
+		return newError(CodeShardNotFound, "stream %s has no shard %q", name, only).Named(name).suggest(only, ids)
+	}
+	// The first page of every shard, before the header: positions that cannot be read are still an error of the call,
+	// and "latest" is settled for all shards before the caller learns that the tail has begun.
+	for _, s := range t.shards {
+		if err := t.fill(ctx, s); err != nil {
+			return h.ofStream(ctx, err, name)
+		}
+	}
+	err = t.run(ctx, follow)
+	if h.closing() {
+		err = newError(CodeStopping, "the server is stopping")
+	} else if r.Context().Err() != nil {
+		return nil // the caller has gone
+	}
+	if err != nil {
+		t.out.send(TailLine{Error: toError(err)})
+		return nil
+	}
+	t.out.send(TailLine{End: &End{Records: t.sent, More: t.full()}})
+	return nil
+}
+
+// untilClosing ends with the call, and when the server closes.
+func (h *handler) untilClosing(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	if h.Closing == nil {
+		return ctx, cancel
+	}
+	go func() {
+		select {
+		case <-h.Closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+type tail struct {
+	streams Streams
+	ref     stream.Ref
+	shards  []*tailShard
+	out     *lines
+	limit   uint64 // 0: none
+	sent    uint64
+}
+
+type tailShard struct {
+	id    string
+	pos   stream.Position
+	page  []stream.Record // read and not sent
+	ended bool
+}
+
+func (t *tail) full() bool { return t.limit > 0 && t.sent >= t.limit }
+
+// fill reads a shard's next page.
+func (t *tail) fill(ctx context.Context, s *tailShard) error {
+	page, err := t.streams.Read(ctx, t.ref, s.id, s.pos, pageSize)
+	if err != nil {
+		return err
+	}
+	if page.Gap > 0 {
+		if err := t.out.write(TailLine{Gap: &Gap{s.id, page.Gap}}); err != nil {
+			return err
+		}
+	}
+	s.page, s.pos, s.ended = page.Records, page.Next, page.Ended
+	return nil
+}
+
+func (t *tail) run(ctx context.Context, follow bool) error {
+	if err := t.out.begin(); err != nil {
+		return err
+	}
+	if err := t.stored(ctx); err != nil || !follow || t.full() {
+		return err
+	}
+	if err := t.out.send(TailLine{CaughtUp: true}); err != nil {
+		return err
+	}
+	return t.coming(ctx)
+}
+
+// stored merges the shards by arrival until none has more.
+func (t *tail) stored(ctx context.Context) error {
+	for !t.full() {
+		var next *tailShard
+		for _, s := range t.shards {
+			if len(s.page) == 0 {
+				continue
+			}
+			if next == nil || s.page[0].Arrival.Before(next.page[0].Arrival) {
+				next = s
+			}
+		}
+		if next == nil {
+			return t.out.ctl.Flush()
+		}
+		if err := t.write(&next.page[0]); err != nil {
+			return err
+		}
+		next.page = next.page[1:]
+		if len(next.page) == 0 && !next.ended {
+			if err := t.fill(ctx, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// coming sends records as they arrive. One goroutine a shard reads, this one
+// writes; both end with ctx or at the first error.
+func (t *tail) coming(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	pages := make(chan []stream.Record) // from the readers
+	failed := make(chan error, len(t.shards))
+	for _, s := range t.shards {
+		if s.ended {
+			continue
+		}
+		readers.Go(func() {
+			if err := t.follow(ctx, s, pages); err != nil {
+				failed <- err
+			}
+		})
+	}
+	for {
+		select {
+		case page := <-pages:
+			for i := range page {
+				if err := t.write(&page[i]); err != nil {
+					return err
+				}
+				if t.full() {
+					return nil
+				}
+			}
+			if err := t.out.ctl.Flush(); err != nil {
+				return err
+			}
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (t *tail) follow(ctx context.Context, s *tailShard, pages chan<- []stream.Record) error {
+	woken, stop, err := t.streams.Wait(ctx, t.ref, s.id)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	pos := s.pos
+	for {
+		// Read before waiting: what arrived before the watch began woke nobody.
+		page, err := t.streams.Read(ctx, t.ref, s.id, pos, pageSize)
+		if err != nil {
+			return err
+		}
+		pos = page.Next
+		if len(page.Records) > 0 {
+			select {
+			case pages <- page.Records:
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		if page.Ended {
+			return nil
+		}
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (t *tail) write(r *stream.Record) error {
+	t.sent++
+	v := Record{Shard: r.Shard, Sequence: r.Sequence.String(), Number: r.Number, Key: r.PartitionKey, HashKey: r.ExplicitHashKey,
+		Arrival: r.Arrival.UTC(), TraceParent: r.TraceParent, Text: text(r.Data)}
+	if v.Text == nil {
+		v.Data = r.Data
+	}
+	return t.out.write(TailLine{Record: &v})
+}

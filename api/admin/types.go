@@ -1,0 +1,493 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// Duration is a time.Duration that reads and writes "3s", "24h" or "7d".
+type Duration time.Duration
+
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	for _, zero := range []string{"m0s", "h0m"} { // 24h0m0s reads as 24h
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
+}
+
+// MarshalText writes Go's form.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what ParseDuration does.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// Info describes a running server.
+type Info struct {
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"`
+	Endpoint   string    `json:"endpoint"`
+	DataDir    string    `json:"dataDir"` // empty with memory
+	StateFile  string    `json:"stateFile"`
+	Memory     bool      `json:"memory"`
+	Durability string    `json:"durability"` // "disk" or "os"
+	AllowReset bool      `json:"allowReset"`
+	Used       int64     `json:"usedBytes"`
+	Free       int64     `json:"freeBytes"` // until nothing can be written; -1: unknown
+	Started    time.Time `json:"started"`
+}
+
+// Stream describes a stream.
+type Stream struct {
+	Name        string       `json:"name"`
+	ARN         string       `json:"arn"`
+	ID          string       `json:"id"`
+	State       stream.State `json:"state"`
+	Created     time.Time    `json:"created"`
+	Retention   Duration     `json:"retention"`
+	RecordBytes int          `json:"recordBytes"`
+	ShardCount  int          `json:"shardCount"`
+	// The rest only of a single stream.
+	Records uint64  `json:"records,omitempty"`
+	Bytes   uint64  `json:"bytes,omitempty"`
+	Shards  []Shard `json:"shards,omitempty"`
+}
+
+// Shard is a shard with what it holds.
+type Shard struct {
+	ID       string         `json:"id"`
+	State    stream.State   `json:"state"`
+	From     stream.HashKey `json:"from"`
+	To       stream.HashKey `json:"to"`
+	Parents  []string       `json:"parents,omitempty"`
+	Records  uint64         `json:"records"`
+	Bytes    uint64         `json:"bytes"`
+	FirstNo  uint64         `json:"firstNumber"`
+	NextNo   uint64         `json:"nextNumber"`
+	Oldest   time.Time      `json:"oldest,omitzero"`
+	Newest   time.Time      `json:"newest,omitzero"`
+	KeyShare float64        `json:"keyShare"` // of all hash keys, 0 to 1
+}
+
+// StreamSpec asks for a stream.
+type StreamSpec struct {
+	Name        string   `json:"name"`
+	Shards      int      `json:"shards,omitempty"`      // defaults to 1
+	Retention   Duration `json:"retention,omitzero"`    // defaults to 24h
+	RecordBytes int      `json:"recordBytes,omitempty"` // defaults to 1 MiB
+}
+
+// Entry is a record to be put: Text as it is, or Data in base64.
+type Entry struct {
+	Key         string `json:"key"`
+	HashKey     string `json:"hashKey,omitempty"`
+	Text        string `json:"text,omitempty"`
+	Data        []byte `json:"data,omitempty"`
+	TraceParent string `json:"traceParent,omitempty"`
+}
+
+// PutSpec asks to store records.
+type PutSpec struct {
+	Records []Entry `json:"records"`
+}
+
+// PutResult says where one record went, or why it did not.
+type PutResult struct {
+	Shard    string `json:"shard,omitempty"`
+	Sequence string `json:"sequence,omitempty"`
+	Error    *Error `json:"error,omitempty"`
+}
+
+// PutAnswer has a result for each record, in their order.
+type PutAnswer struct {
+	Failed  int         `json:"failed"`
+	Results []PutResult `json:"results"`
+}
+
+// Record is a record as it lies in the stream. Data that is text comes as
+// Text, anything else as Data in base64.
+type Record struct {
+	Shard       string    `json:"shard"`
+	Sequence    string    `json:"sequence"`
+	Number      uint64    `json:"number"`
+	Key         string    `json:"key"`
+	HashKey     string    `json:"hashKey,omitempty"`
+	Arrival     time.Time `json:"arrival"`
+	Text        *string   `json:"text,omitempty"`
+	Data        []byte    `json:"data,omitempty"`
+	TraceParent string    `json:"traceParent,omitempty"`
+}
+
+// Payload is the record's data, however it travelled.
+func (r *Record) Payload() []byte {
+	if r.Text != nil {
+		return []byte(*r.Text)
+	}
+	return r.Data
+}
+
+// TailLine is one line of a tail: exactly one field is set.
+type TailLine struct {
+	Record *Record `json:"record,omitempty"`
+	// Gap: records of a shard were lost to retention before they could be read.
+	Gap *Gap `json:"gap,omitempty"`
+	// CaughtUp comes once, when everything stored has been sent; only with follow.
+	CaughtUp bool `json:"caughtUp,omitempty"`
+	// End is the last line, unless Error is.
+	End   *End   `json:"end,omitempty"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// Gap counts lost records.
+type Gap struct {
+	Shard   string `json:"shard"`
+	Records uint64 `json:"records"`
+}
+
+// End sums a tail up.
+type End struct {
+	Records uint64 `json:"records"`
+	// More is true where the limit ended the tail, not the end of the stream.
+	More bool `json:"more"`
+}
+
+// Function describes a function's version.
+type Function struct {
+	Name        string            `json:"name"`
+	Version     string            `json:"version"`
+	ARN         string            `json:"arn"`
+	ID          string            `json:"id"`
+	Revision    uint64            `json:"revision"`
+	SHA256      string            `json:"sha256"`
+	CodeBytes   int64             `json:"codeBytes"`
+	ABI         functions.ABI     `json:"abi"`
+	Timeout     Duration          `json:"timeout"`
+	MemoryMB    int               `json:"memoryMB"`
+	Environment map[string]string `json:"environment,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Modified    time.Time         `json:"modified"`
+	// Versions are the published ones, oldest first; only of a single function.
+	Versions []string `json:"versions,omitempty"`
+}
+
+// FunctionSpec asks for settings; what is nil stays as it is or takes its default.
+type FunctionSpec struct {
+	Timeout     *Duration `json:"timeout,omitempty"`
+	MemoryMB    *int      `json:"memoryMB,omitempty"`
+	Environment *EnvSpec  `json:"environment,omitempty"`
+	Description *string   `json:"description,omitempty"`
+}
+
+// EnvSpec is a function's whole environment.
+type EnvSpec map[string]string
+
+func (s FunctionSpec) apply(c *functions.Config) {
+	if s.Timeout != nil {
+		c.Timeout = time.Duration(*s.Timeout)
+	}
+	if s.MemoryMB != nil {
+		c.Memory = *s.MemoryMB
+	}
+	if s.Environment != nil {
+		c.Environment = *s.Environment
+	}
+	if s.Description != nil {
+		c.Description = *s.Description
+	}
+}
+
+// DeployLine is one line of a deployment: progress, then a result or an error.
+type DeployLine struct {
+	Progress *Progress `json:"progress,omitempty"`
+	Function *Function `json:"function,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
+	Error    *Error    `json:"error,omitempty"`
+}
+
+// Progress of a deployment; Total 0: unknown.
+type Progress struct {
+	Stage string `json:"stage"`
+	Done  int64  `json:"done"`
+	Total int64  `json:"total"`
+}
+
+// PublishSpec asks for a version.
+type PublishSpec struct {
+	Description string `json:"description,omitempty"`
+}
+
+// Invocation is what came of an invocation.
+type Invocation struct {
+	ID       string          `json:"id"`
+	Function string          `json:"function"`
+	Version  string          `json:"version"`
+	Outcome  string          `json:"outcome"`            // done, partial, error, timeout, throttled or infra
+	Response json.RawMessage `json:"response,omitempty"` // what the function returned
+	// ErrorType and ErrorMessage are set when it did not return.
+	ErrorType    string          `json:"errorType,omitempty"`
+	ErrorMessage string          `json:"errorMessage,omitempty"`
+	StackTrace   json.RawMessage `json:"stackTrace,omitempty"`
+	DurationMS   float64         `json:"durationMs"`
+	InitMS       float64         `json:"initMs,omitempty"`
+	MaxMemory    int64           `json:"maxMemoryBytes"`
+	Log          string          `json:"log,omitempty"` // its last 4 KB
+}
+
+// LogLine is one line a function wrote, or one of START, END and REPORT.
+type LogLine struct {
+	Time      time.Time `json:"time"`
+	RequestID string    `json:"requestId,omitempty"`
+	Line      string    `json:"line"`
+}
+
+// LogStreamLine is one line of a log that is followed; exactly one field is set.
+type LogStreamLine struct {
+	Log   *LogLine `json:"log,omitempty"`
+	End   *End     `json:"end,omitempty"`
+	Error *Error   `json:"error,omitempty"`
+}
+
+// Trigger describes a trigger.
+type Trigger struct {
+	Name           string         `json:"name"`
+	ID             string         `json:"id"`
+	Generation     int            `json:"generation"`
+	Stream         string         `json:"stream"`
+	StreamARN      string         `json:"streamArn"`
+	Function       string         `json:"function"`
+	Qualifier      string         `json:"qualifier,omitempty"`
+	From           string         `json:"from"`
+	BatchSize      int            `json:"batchSize"`
+	Window         Duration       `json:"window"`
+	Parallel       int            `json:"parallel"`
+	Retries        int            `json:"retries"`   // -1: for ever
+	RecordAge      Duration       `json:"recordAge"` // 0: no limit
+	Bisect         bool           `json:"bisect"`
+	PartialReplies bool           `json:"partialReplies"`
+	Backoff        Duration       `json:"backoff"`
+	SkipCorrupt    bool           `json:"skipCorrupt"`
+	Enabled        bool           `json:"enabled"`
+	State          triggers.State `json:"state"`
+	Created        time.Time      `json:"created"`
+	Modified       time.Time      `json:"modified"`
+	// Shards only of a single trigger.
+	Shards []ShardProgress `json:"shards,omitempty"`
+}
+
+// ShardProgress is where a trigger stands in one shard.
+type ShardProgress struct {
+	Shard string `json:"shard"`
+	// Next is the running number of the lowest record that is not resolved,
+	// End the one the next record to arrive will get.
+	Next uint64 `json:"next"`
+	End  uint64 `json:"end"`
+	// Lag counts records stored and not resolved, LagAge is the age of the oldest of them.
+	Lag      uint64   `json:"lag"`
+	LagAge   Duration `json:"lagAge"`
+	InFlight int      `json:"inFlight"` // invocations
+	// Waiting counts units in back-off; RetryAt is when the first goes again.
+	Waiting     int       `json:"waiting,omitempty"`
+	RetryAt     time.Time `json:"retryAt,omitzero"`
+	Attempts    int       `json:"attempts,omitempty"` // the most any open unit has had
+	LastOutcome string    `json:"lastOutcome,omitempty"`
+	LastError   string    `json:"lastError,omitempty"`
+	Done        uint64    `json:"done"`   // records resolved by success, ever
+	Buried      uint64    `json:"buried"` // dead-lettered, ever
+	Gaps        uint64    `json:"gaps"`   // lost to retention or damage, ever
+	Ended       bool      `json:"ended,omitempty"`
+	Problem     string    `json:"problem,omitempty"` // why the shard has stopped
+}
+
+// TriggerSpec asks for a trigger's settings; what is nil stays as it is or takes its default.
+type TriggerSpec struct {
+	// Name, Stream and From only when it is made; From as [ParseFrom] reads it.
+	Name   string `json:"name,omitempty"`
+	Stream string `json:"stream,omitempty"`
+	From   string `json:"from,omitempty"`
+	Paused bool   `json:"paused,omitempty"`
+
+	Function       *string   `json:"function,omitempty"`
+	Qualifier      *string   `json:"qualifier,omitempty"`
+	BatchSize      *int      `json:"batchSize,omitempty"`
+	Window         *Duration `json:"window,omitempty"`
+	Parallel       *int      `json:"parallel,omitempty"`
+	Retries        *int      `json:"retries,omitempty"`
+	RecordAge      *Duration `json:"recordAge,omitempty"`
+	Bisect         *bool     `json:"bisect,omitempty"`
+	PartialReplies *bool     `json:"partialReplies,omitempty"`
+	Backoff        *Duration `json:"backoff,omitempty"`
+	SkipCorrupt    *bool     `json:"skipCorrupt,omitempty"`
+}
+
+func (s TriggerSpec) apply(c *triggers.Config) {
+	set(&c.Function, s.Function)
+	set(&c.Qualifier, s.Qualifier)
+	set(&c.BatchSize, s.BatchSize)
+	set(&c.Parallel, s.Parallel)
+	set(&c.Bisect, s.Bisect)
+	set(&c.PartialReplies, s.PartialReplies)
+	set(&c.SkipCorrupt, s.SkipCorrupt)
+	set(&c.Window, (*time.Duration)(s.Window))
+	set(&c.RecordAge, (*time.Duration)(s.RecordAge))
+	set(&c.Backoff, (*time.Duration)(s.Backoff))
+	if s.Retries != nil {
+		n := *s.Retries
+		c.Retries = &n
+	}
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// Letter is a dead letter. Its record's data comes as Text where it is text,
+// in base64 otherwise, and only of a single letter.
+type Letter struct {
+	ID              string     `json:"id"`
+	Trigger         string     `json:"trigger"`
+	Mapping         string     `json:"mapping"`
+	Generation      int        `json:"generation"`
+	Stream          string     `json:"stream"`
+	StreamID        string     `json:"streamId"`
+	Shard           string     `json:"shard"`
+	Sequence        string     `json:"sequence"`
+	Number          uint64     `json:"number"`
+	Key             string     `json:"key"`
+	HashKey         string     `json:"hashKey,omitempty"`
+	Arrival         time.Time  `json:"arrival"`
+	TraceParent     string     `json:"traceParent,omitempty"`
+	Reason          dlq.Reason `json:"reason"`
+	ErrorType       string     `json:"errorType,omitempty"`
+	ErrorMessage    string     `json:"errorMessage,omitempty"`
+	Attempts        int        `json:"attempts"`
+	FirstFailure    time.Time  `json:"firstFailure,omitzero"`
+	Buried          time.Time  `json:"buried"`
+	Burial          int        `json:"burial"`
+	Function        string     `json:"function"`
+	Version         string     `json:"version"`
+	Digest          string     `json:"digest"`
+	BatchInvocation string     `json:"batchInvocation,omitempty"`
+	BatchPosition   int        `json:"batchPosition"`
+	BatchSize       int        `json:"batchSize"`
+	Text            *string    `json:"text,omitempty"`
+	Data            []byte     `json:"data,omitempty"`
+}
+
+// Payload is the record's data, however it travelled.
+func (l *Letter) Payload() []byte {
+	if l.Text != nil {
+		return []byte(*l.Text)
+	}
+	return l.Data
+}
+
+// text returns data as text where JSON carries it unharmed.
+func text(data []byte) *string {
+	if !utf8.Valid(data) {
+		return nil
+	}
+	s := string(data)
+	return &s
+}
+
+// StreamName is the name in a stream's ARN, or the text itself.
+func StreamName(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
+
+// ParseFrom reads a place in a stream: trim-horizon, latest, a time
+// ([ParseTime]), at:SEQUENCE or after:SEQUENCE.
+func ParseFrom(text string, now time.Time) (stream.Position, error) {
+	switch low := strings.ToLower(strings.ReplaceAll(text, "_", "-")); {
+	case low == "trim-horizon":
+		return stream.Position{Kind: stream.TrimHorizon}, nil
+	case low == "latest":
+		return stream.Position{Kind: stream.Latest}, nil
+	case strings.HasPrefix(low, "at:"), strings.HasPrefix(low, "after:"):
+		word, number, _ := strings.Cut(low, ":")
+		seq, err := stream.ParseSequence(number)
+		if err != nil {
+			return stream.Position{}, fmt.Errorf("%q: %w", text, err)
+		}
+		kind := stream.At
+		if word == "after" {
+			kind = stream.After
+		}
+		return stream.Position{Kind: kind, Sequence: seq}, nil
+	}
+	t, err := ParseTime(text, now)
+	if err != nil {
+		return stream.Position{}, fmt.Errorf("%q is no place in a stream: want trim-horizon, latest, a time (2026-01-02T15:04:05Z, -15m, @1767366245), at:SEQUENCE or after:SEQUENCE", text)
+	}
+	return stream.Position{Kind: stream.AtTimestamp, Time: t}, nil
+}
+
+// formatFrom is the reverse.
+func formatFrom(p stream.Position) string {
+	switch p.Kind {
+	case stream.AtTimestamp:
+		return p.Time.UTC().Format(time.RFC3339Nano)
+	case stream.At:
+		return "at:" + p.Sequence.String()
+	case stream.After:
+		return "after:" + p.Sequence.String()
+	}
+	return strings.ToLower(strings.ReplaceAll(string(p.Kind), "_", "-"))
+}
+
+// ParseTime reads a time: RFC 3339, -15m (that long before now) or @1767366245 (Unix seconds, with a fraction if need be).
+func ParseTime(text string, now time.Time) (time.Time, error) {
+	if back, ok := strings.CutPrefix(text, "-"); ok {
+		d, err := ParseDuration(back)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return now.Add(-d), nil
+	}
+	if epoch, ok := strings.CutPrefix(text, "@"); ok {
+		d, err := time.ParseDuration(epoch + "s") // exact, unlike a float
+		if err != nil || strings.ContainsAny(epoch, "hmsuµn+-") {
+			return time.Time{}, fmt.Errorf("%q is not @ and Unix seconds", text)
+		}
+		return time.Unix(0, 0).Add(d), nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is no time: want 2026-01-02T15:04:05Z, -15m or @1767366245", text)
+	}
+	return t, nil
+}
+
+// ParseDuration reads Go's durations, and days: "500ms", "1h30m", "7d".
+func ParseDuration(text string) (time.Duration, error) {
+	rest, days := text, time.Duration(0)
+	if d, after, ok := strings.Cut(text, "d"); ok {
+		var n int
+		if _, err := fmt.Sscanf(d+"!", "%d!", &n); err != nil || n < 0 || n > 36500 {
+			return 0, fmt.Errorf("%q is no duration: want 500ms, 30s, 15m, 24h or 7d", text)
+		}
+		rest, days = after, time.Duration(n)*24*time.Hour
+		if rest == "" {
+			return days, nil
+		}
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no duration: want 500ms, 30s, 15m, 24h or 7d", text)
+	}
+	return days + d, nil
+}

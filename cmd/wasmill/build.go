@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/functions/build"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/runtime/wasm"
+)
+
+func (c *cli) build() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use: "build DIR", Short: "Build a Go Lambda project into a module, source and go.mod unchanged", Args: takes("[DIR]"),
+		Long: help("Builds a folder with a Go Lambda handler (aws-lambda-go) into a WebAssembly module that runs here.",
+			"Nothing in the folder is changed. It needs a Go toolchain, and no server. Handlers of Kinesis, SQS and",
+			"DynamoDB events and of plain JSON types run; so does any Go program that reads an event from standard",
+			"input and writes its answer to standard output."),
+		Example: "  wasmill build ./handler\n  wasmill build ./handler -o enrich.wasm && wasmill fn create enrich enrich.wasm",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			r, err := c.buildDir(cmd.Context(), dir, out)
+			if err != nil {
+				return err
+			}
+			c.say("built %s: %s in %s", r.Out, size(r.Size), span(r.Took))
+			c.say("  next: wasmill fn create NAME %s", r.Out)
+			return c.done(map[string]any{"file": r.Out, "sha256": r.SHA256, "bytes": r.Size, "abi": r.ABI, "package": r.Package, "go": r.Go,
+				"lambda": r.Lambda, "seconds": r.Took.Seconds()}, nil)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the `file` to write (default: the package's name with .wasm, in this folder)")
+	return cmd
+}
+
+func (c *cli) buildDir(ctx context.Context, dir, out string) (build.Result, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return build.Result{}, err
+	} else if !info.IsDir() {
+		return build.Result{}, admin.NewError(admin.CodeBuildFailed, "%s is a file; want the folder of a Go program", dir)
+	}
+	r, err := build.Go(ctx, build.Options{Dir: dir, Out: out, CacheDir: c.getenv("WASMILL_BUILD_CACHE"), Verify: c.verify, Progress: func(line string) { c.say("%s", line) }})
+	if err != nil {
+		if ctx.Err() != nil {
+			return r, admin.NewError(admin.CodeInterrupted, "interrupted")
+		}
+		for _, known := range []error{build.ErrToolchain, build.ErrProject, build.ErrCompile, build.ErrHandler} {
+			if errors.Is(err, known) {
+				e := admin.NewError(admin.CodeBuildFailed, "%v", err)
+				e.Actions = []admin.Action{{Text: "correct what the message names, then build again", Command: "wasmill build " + quoteAll([]string{dir})[0]}}
+				return r, e
+			}
+		}
+		return r, fmt.Errorf("build %s: %w", dir, err)
+	}
+	for _, w := range r.Warnings {
+		c.warn(w)
+	}
+	return r, nil
+}
+
+// verify starts a module once, as the server would. A handler that can never
+// run is refused. One that exits by itself may only miss its environment
+// variables, so that is a warning.
+func (c *cli) verify(ctx context.Context, code []byte) (err error) {
+	engine, err := wasm.NewEngine(ctx, wasm.Options{CacheDir: c.compileCache(ctx)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
+	program, info, err := engine.Load(ctx, code, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, program.Close()) }()
+	starting, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	started, err := program.New(starting, functions.Version{Function: "function", Version: functions.Unpublished, Code: info,
+		Config: functions.Config{Timeout: functions.DefaultTimeout, Memory: 1024}}, silent{})
+	if f, ok := errors.AsType[*runtime.InitError](err); ok && f.Type != runtime.TypeInit {
+		c.warn("the function ended while it was starting, which may be for want of its environment variables: " + f.Message)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return started.Close()
+}
+
+// compileCache is the running server's, where it is on this machine and has
+// one: what is compiled here need not be compiled there again.
+func (c *cli) compileCache(ctx context.Context) string {
+	ctx, cancel := quick(ctx)
+	defer cancel()
+	info, err := c.server().Info(ctx)
+	if err != nil || info.DataDir == "" {
+		return ""
+	}
+	if s, err := readState(info.DataDir); err != nil || s.PID != info.PID {
+		return "" // a directory of that name on another machine
+	}
+	return filepath.Join(info.DataDir, "cache")
+}
+
+// silent takes no log.
+type silent struct{}
+
+func (silent) Line(string, []byte) {}
+
+// module reads the code of a function: a file, standard input, or a folder
+// that is built first.
+func (c *cli) module(ctx context.Context, from string) ([]byte, error) {
+	if from == "-" {
+		return readAll(c.in)
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return os.ReadFile(from)
+	}
+	tmp, err := os.MkdirTemp("", "wasmill-build-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	r, err := c.buildDir(ctx, from, filepath.Join(tmp, "function.wasm"))
+	if err != nil {
+		return nil, err
+	}
+	c.say("built %s: %s in %s", from, size(r.Size), span(r.Took))
+	return os.ReadFile(r.Out)
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/dlq"
+)
+
+func (c *cli) dlq() *cobra.Command {
+	cmd := c.nounCommand("dlq", "Dead letters: records no function could digest", c.dlqLs(), c.dlqShow(), c.dlqPurge())
+	cmd.Aliases = []string{"dead-letters"}
+	return cmd
+}
+
+// letterFlags pick dead letters.
+func letterFlags(c *cli, cmd *cobra.Command, f *admin.LetterFilter) {
+	fs := cmd.Flags()
+	fs.Var((*timeFlag)(&f.Since), "since", "only those buried then or later: 2026-01-02T15:04:05Z, -15m, @1767366245")
+	fs.Var((*timeFlag)(&f.Before), "before", "only those buried earlier")
+	fs.StringVar(&f.Error, "error", "", "only those with that `text` in their error")
+	fs.StringVar(&f.Trigger, "trigger", "", "only those of a `trigger`")
+	fs.StringVar(&f.Stream, "stream", "", "only those of a `stream`")
+	fs.StringVar((*string)(&f.Reason), "reason", "", "only those given up for that `reason`: "+
+		strings.Join([]string{string(dlq.RetryAttemptsExhausted), string(dlq.RecordAgeExceeded), string(dlq.PayloadTooLarge)}, ", "))
+	cmd.RegisterFlagCompletionFunc("trigger", c.flagNames(triggerNames))
+	cmd.RegisterFlagCompletionFunc("stream", c.flagNames(streamNames))
+}
+
+func (c *cli) dlqLs() *cobra.Command {
+	var f admin.LetterFilter
+	cmd := &cobra.Command{
+		Use: "ls", Short: "List the dead letters, oldest first", Args: takes(),
+		Long: "Lists dead letters, oldest first. They are kept for 14 days, whatever becomes of their stream and trigger.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.Limit < 0 {
+				return usageError{fmt.Errorf("--limit %d: want 0 or more", f.Limit)}
+			}
+			all, more, err := c.server().Letters(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				c.say("no dead letters")
+			}
+			if err := c.done(map[string]any{"deadLetters": notNil(all), "more": more}, func(w io.Writer) {
+				var rows [][]any
+				for _, l := range all {
+					rows = append(rows, []any{l.ID, l.Trigger, shortShard(l.Shard), cut(oneLine([]byte(l.Key)), 24), l.Attempts, ago(l.Buried), cut(failure(l), 60)})
+				}
+				if rows != nil {
+					table(w, "ID TRIGGER SHARD KEY ATTEMPTS BURIED ERROR", rows)
+				}
+			}); err != nil {
+				return err
+			}
+			if more {
+				c.say("these are the newest %s; --limit 0 shows all", count(len(all)))
+			} else if len(all) > 0 {
+				c.say("%s; look at one with: wasmill dlq show ID", plural(len(all), "dead letter"))
+			}
+			return nil
+		},
+	}
+	letterFlags(c, cmd, &f)
+	cmd.Flags().IntVar(&f.Limit, "limit", 100, "list the newest so `many`; 0: all")
+	return cmd
+}
+
+func failure(l admin.Letter) string {
+	text := l.ErrorMessage
+	if l.ErrorType != "" {
+		text = l.ErrorType + ": " + text
+	}
+	if text == "" {
+		text = string(l.Reason)
+	}
+	return oneLine([]byte(text))
+}
+
+func cut(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-1]) + "…"
+}
+
+func (c *cli) dlqShow() *cobra.Command {
+	var raw bool
+	cmd := &cobra.Command{
+		Use: "show ID", Aliases: []string{"get"}, Short: "Show a dead letter: its record as it came, and what it went through",
+		Args: takes("ID"), ValidArgsFunction: c.names(letterIDs),
+		Long: help("Shows one dead letter: its record as it came, decoded where it is JSON or text and in hexadecimal where",
+			"it is neither, and the error, attempts, times, code and batch. --raw prints the record's data alone,",
+			"byte for byte."),
+		Example: "  wasmill dlq show ID\n  wasmill dlq show ID --raw > record.bin",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := c.server().Letter(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if raw && !c.json {
+				_, err := c.out.Write(l.Payload())
+				return err
+			}
+			data := letterView{Letter: l}
+			if payload := l.Payload(); json.Valid(payload) {
+				data.JSON = payload
+			}
+			return c.done(data, func(w io.Writer) { showLetter(w, l) })
+		},
+	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "print the record's data and nothing else")
+	return cmd
+}
+
+// letterView adds the data as JSON where it is.
+type letterView struct {
+	admin.Letter
+	JSON json.RawMessage `json:"json,omitempty"`
+}
+
+func showLetter(w io.Writer, l admin.Letter) {
+	attempts := plural(l.Attempts, "attempt")
+	if !l.FirstFailure.IsZero() {
+		attempts += ", the first failed " + stamp(l.FirstFailure)
+	}
+	batch := ""
+	if l.BatchSize > 0 {
+		batch = fmt.Sprintf("record %d of %d, invocation %s", l.BatchPosition+1, l.BatchSize, l.BatchInvocation)
+	}
+	code := ""
+	if l.Digest != "" {
+		code = "sha256 " + l.Digest
+	}
+	burial := ""
+	if l.Burial > 1 {
+		burial = fmt.Sprintf(" for the %dth time", l.Burial)
+	}
+	facts(w, "dead letter", l.ID, "reason", l.Reason, "error", failure(l), "attempts", attempts,
+		"buried", stamp(l.Buried)+burial+"  "+ago(l.Buried), "trigger", l.Trigger, "function", l.Function+" version "+l.Version, "code", code,
+		"last batch", batch, "stream", l.Stream, "shard", l.Shard, "sequence", l.Sequence, "key", oneLine([]byte(l.Key)), "hash key", l.HashKey,
+		"arrived", stamp(l.Arrival), "trace", l.TraceParent)
+	data := l.Payload()
+	kind, shown := decode(data)
+	fmt.Fprintf(w, "\nrecord (%s of %s):\n%s\n", size(len(data)), kind, strings.TrimRight(shown, "\n"))
+}
+
+// decode makes a record's data readable, and safe for a terminal.
+func decode(data []byte) (kind, shown string) {
+	var pretty bytes.Buffer
+	switch {
+	case len(data) == 0:
+		return "nothing", ""
+	case json.Indent(&pretty, data, "", "  ") == nil:
+		return "JSON", printable(pretty.String())
+	case utf8.Valid(data) && !bytes.ContainsFunc(data, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }):
+		return "text", printable(string(data))
+	}
+	return "binary data", hex.Dump(data)
+}
+
+// printable keeps line breaks and takes out other control characters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+func (c *cli) dlqPurge() *cobra.Command {
+	var f admin.LetterFilter
+	var yes, all bool
+	cmd := &cobra.Command{
+		Use: "purge [ID...]", Short: "Delete dead letters", Args: takes("[ID...]"),
+		Long:    "Deletes dead letters with their records: those named, those a filter picks, or --all.",
+		Example: "  wasmill dlq purge ID\n  wasmill dlq purge --trigger enrich\n  wasmill dlq purge --all --yes",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && (all || f != admin.LetterFilter{}) {
+				return usage(cmd, "ids and a filter: want one of them")
+			}
+			if len(args) == 0 && !all && f == (admin.LetterFilter{}) {
+				return usage(cmd, "which dead letters? want ids, a filter, or --all")
+			}
+			if len(args) > 0 {
+				return c.purgeIDs(cmd, args, yes)
+			}
+			found, _, err := c.server().Letters(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			if len(found) > 0 {
+				if err := c.confirm(yes, fmt.Sprintf("delete %s with their records for good", plural(len(found), "dead letter"))); err != nil {
+					return err
+				}
+			}
+			n, err := c.server().PurgeLetters(cmd.Context(), f, all)
+			if err != nil {
+				return err
+			}
+			c.say("purged %s", plural(n, "dead letter"))
+			return c.done(map[string]any{"purged": n}, nil)
+		},
+	}
+	letterFlags(c, cmd, &f)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&all, "all", false, "every one")
+	return cmd
+}
+
+func (c *cli) purgeIDs(cmd *cobra.Command, ids []string, yes bool) error {
+	for _, id := range ids {
+		if _, err := c.server().Letter(cmd.Context(), id); err != nil {
+			return err // before any is deleted
+		}
+	}
+	if err := c.confirm(yes, fmt.Sprintf("delete %s with their records for good", plural(len(ids), "dead letter"))); err != nil {
+		return err
+	}
+	purged := 0
+	for _, id := range ids {
+		n, err := c.server().PurgeLetters(cmd.Context(), admin.LetterFilter{ID: id}, false)
+		if err != nil {
+			return err
+		}
+		purged += n
+	}
+	c.say("purged %s", plural(purged, "dead letter"))
+	return c.done(map[string]any{"purged": purged}, nil)
+}

@@ -1,0 +1,418 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/functions"
+)
+
+func (c *cli) fn() *cobra.Command {
+	cmd := c.nounCommand("fn", "Functions: WebAssembly modules that run here",
+		c.fnCreate(), c.fnUpdate(), c.fnLs(), c.fnGet(), c.fnInvoke(), c.fnLogs(), c.fnPublish(), c.fnRm())
+	cmd.Aliases = []string{"function", "functions"}
+	return cmd
+}
+
+// fnFlags are the settings create and update share.
+type fnFlags struct {
+	timeout     durationFlag
+	memory      string
+	env         []string
+	description string
+}
+
+func (f *fnFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.Var(&f.timeout, "timeout", "of a call, 1s to 900s (default 3s)")
+	fs.StringVar(&f.memory, "memory", "", "of one environment, 128MB to 10240MB (default 128MB)")
+	fs.StringArrayVarP(&f.env, "env", "e", nil, "environment variable `NAME=VALUE`; repeat it; together they replace all there were")
+	fs.StringVar(&f.description, "description", "", "free `text`")
+}
+
+func (f *fnFlags) spec(cmd *cobra.Command) (admin.FunctionSpec, error) {
+	var s admin.FunctionSpec
+	said := cmd.Flags().Changed
+	give(said("timeout"), &s.Timeout, admin.Duration(f.timeout))
+	give(said("description"), &s.Description, f.description)
+	if said("memory") {
+		mb, err := parseMegabytes(f.memory)
+		if err != nil {
+			return s, usageError{fmt.Errorf("--memory %w", err)}
+		}
+		s.MemoryMB = &mb
+	}
+	if said("env") {
+		env := admin.EnvSpec{}
+		for _, pair := range f.env {
+			name, value, ok := strings.Cut(pair, "=")
+			if pair == "" {
+				continue // --env '' empties the environment
+			}
+			if !ok || name == "" {
+				return s, usageError{fmt.Errorf("--env %q: want NAME=VALUE", pair)}
+			}
+			env[name] = value
+		}
+		s.Environment = &env
+	}
+	return s, nil
+}
+
+// parseMegabytes reads a size in MB, which is also what a bare number means.
+func parseMegabytes(text string) (int, error) {
+	if mb, err := strconv.Atoi(text); err == nil {
+		return mb, nil
+	}
+	n, err := parseSize(text)
+	if err == nil && n%(1<<20) != 0 {
+		err = fmt.Errorf("%q: want whole megabytes", text)
+	}
+	return int(n >> 20), err
+}
+
+func (c *cli) fnCreate() *cobra.Command {
+	var flags fnFlags
+	var ifNotExists bool
+	cmd := &cobra.Command{
+		Use: "create NAME FILE.wasm|DIR", Short: "Create a function from a module, or from a Go Lambda project", Args: takes("NAME", "FILE.wasm|DIR"),
+		Long: help("Creates a function from a WebAssembly module, or from the folder of a Go Lambda project, which is built",
+			"first as `wasmill build` does. The module is checked and compiled now, never at the first call.",
+			"A FILE of - is standard input. Undo it with: wasmill fn rm NAME"),
+		Example: "  wasmill fn create enrich ./handler --timeout 30s --memory 256MB -e TABLE=orders\n  wasmill fn create enrich enrich.wasm",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := flags.spec(cmd)
+			if err != nil {
+				return err
+			}
+			if ifNotExists {
+				if v, err := c.server().Function(cmd.Context(), args[0], ""); err == nil {
+					c.say("function %s exists already and stays as it is", args[0])
+					return c.done(v, nil)
+				} else if !hasCode(err, admin.CodeFunctionNotFound) {
+					return err
+				}
+			}
+			code, err := c.module(cmd.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			v, warnings, err := c.deploy(func(progress func(admin.Progress)) (admin.Function, []string, error) {
+				return c.server().CreateFunction(cmd.Context(), args[0], code, spec, progress)
+			})
+			if err != nil {
+				return err
+			}
+			for _, w := range warnings {
+				c.warn(w)
+			}
+			c.say("created function %s: %s, %s, %d MB, timeout %s", v.Name, size(v.CodeBytes), v.ABI, v.MemoryMB, v.Timeout)
+			c.say("  next: wasmill fn invoke %s --data '{}'", v.Name)
+			c.say("  undo: wasmill fn rm %s", v.Name)
+			return c.done(v, nil)
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "accept a function that is there already, as it is")
+	return cmd
+}
+
+// deploy shows how far a deployment is.
+func (c *cli) deploy(do func(func(admin.Progress)) (admin.Function, []string, error)) (admin.Function, []string, error) {
+	shown := c.progress()
+	defer shown.clear()
+	return do(func(p admin.Progress) {
+		shown.show(func() string {
+			if p.Total > 0 && p.Done > 0 {
+				return fmt.Sprintf("%s %d %%", p.Stage, 100*p.Done/p.Total)
+			}
+			return p.Stage
+		})
+	})
+}
+
+func (c *cli) fnUpdate() *cobra.Command {
+	var flags fnFlags
+	cmd := &cobra.Command{
+		Use: "update NAME [FILE.wasm|DIR]", Short: "Give a function new code, or other settings", Args: takes("NAME", "[FILE.wasm|DIR]"), ValidArgsFunction: c.names(functionNames),
+		Long: help("Changes $LATEST: its code where a module or folder is named, and the settings that are named. Published",
+			"versions never change. Calls under way end on the old code."),
+		Example: "  wasmill fn update enrich ./handler\n  wasmill fn update enrich --timeout 30s",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := flags.spec(cmd)
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 && spec == (admin.FunctionSpec{}) {
+				return usage(cmd, "nothing to change: name a module, a folder, or at least one setting")
+			}
+			v, err := c.server().Function(cmd.Context(), args[0], "") // before a long build
+			if err != nil {
+				return err
+			}
+			var warnings []string
+			if spec != (admin.FunctionSpec{}) {
+				if v, warnings, err = c.server().UpdateConfig(cmd.Context(), args[0], spec); err != nil {
+					return err
+				}
+			}
+			if len(args) == 2 {
+				code, err := c.module(cmd.Context(), args[1])
+				if err != nil {
+					return err
+				}
+				var more []string
+				if v, more, err = c.deploy(func(progress func(admin.Progress)) (admin.Function, []string, error) {
+					return c.server().UpdateCode(cmd.Context(), args[0], code, progress)
+				}); err != nil {
+					return err
+				}
+				warnings = append(warnings, more...)
+			}
+			for _, w := range warnings {
+				c.warn(w)
+			}
+			c.say("updated function %s", v.Name)
+			return c.done(v, nil)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func (c *cli) fnLs() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the functions", Args: takes(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := c.server().Functions(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				c.say("no functions yet; next: wasmill fn create NAME FILE.wasm|DIR")
+			}
+			return c.done(map[string]any{"functions": notNil(all)}, func(w io.Writer) {
+				var rows [][]any
+				for _, v := range all {
+					rows = append(rows, []any{v.Name, v.ABI, size(v.CodeBytes), fmt.Sprintf("%d MB", v.MemoryMB), v.Timeout, short(v.SHA256), ago(v.Modified)})
+				}
+				if rows != nil {
+					table(w, "NAME ABI CODE MEMORY TIMEOUT SHA256 MODIFIED", rows)
+				}
+			})
+		},
+	}
+}
+
+func short(digest string) string { return digest[:min(12, len(digest))] }
+
+func (c *cli) fnGet() *cobra.Command {
+	var qualifier string
+	cmd := &cobra.Command{
+		Use: "get NAME", Short: "Describe a function", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Function(cmd.Context(), args[0], qualifier)
+			if err != nil {
+				return err
+			}
+			return c.done(v, func(w io.Writer) {
+				facts(w, "name", v.Name, "version", v.Version, "arn", v.ARN, "description", v.Description,
+					"code", fmt.Sprintf("%s, called by %s, sha256 %s", size(v.CodeBytes), v.ABI, v.SHA256),
+					"timeout", v.Timeout, "memory", fmt.Sprintf("%d MB", v.MemoryMB), "modified", stamp(v.Modified)+"  "+ago(v.Modified),
+					"published", strings.Join(v.Versions, ", "))
+				printEnvironment(w, v.Environment)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
+	return cmd
+}
+
+func (c *cli) fnInvoke() *cobra.Command {
+	var data, file, qualifier string
+	var log bool
+	cmd := &cobra.Command{
+		Use: "invoke NAME", Short: "Call a function once and print what it returns", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
+		Long: help("Calls a function with a JSON payload and prints what it returns. A function that fails is exit status 1,",
+			"one that runs out of time 6; what it wrote is printed then, and with --log always, on standard error."),
+		Example: "  wasmill fn invoke enrich --data '{\"id\":1}'\n  wasmill fn invoke enrich --payload event.json --log",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if data != "" && file != "" {
+				return usageError{errors.New("--data and --payload: want one of them")}
+			}
+			payload, err := []byte(data), error(nil)
+			switch {
+			case file == "-":
+				payload, err = readAll(c.in)
+			case file != "":
+				payload, err = os.ReadFile(file)
+			}
+			if err != nil {
+				return err
+			}
+			if len(payload) > 0 && !json.Valid(payload) {
+				return admin.NewError(admin.CodeInput, "the payload is not JSON")
+			}
+			v, err := c.server().Invoke(cmd.Context(), args[0], qualifier, payload)
+			if err != nil {
+				return err
+			}
+			failed := invocationError(v)
+			if (log || failed != nil) && !c.json {
+				fmt.Fprint(c.err, printable(v.Log))
+			}
+			if failed != nil {
+				failed.With("invocation", v)
+				return failed
+			}
+			c.say("%s", c.paint(faint, fmt.Sprintf("%.1f ms, %s of memory, request %s", v.DurationMS, size(v.MaxMemory), v.ID)))
+			return c.done(v, func(w io.Writer) {
+				if len(v.Response) > 0 {
+					fmt.Fprintf(w, "%s\n", v.Response)
+				}
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&data, "data", "", "the payload, `JSON` (default {})")
+	f.StringVar(&file, "payload", "", "a `file` with the payload; - is standard input")
+	f.StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
+	f.BoolVar(&log, "log", false, "print what the function wrote")
+	return cmd
+}
+
+// invocationError is the error of an invocation that did not end well.
+func invocationError(v admin.Invocation) *admin.Error {
+	code := map[string]string{"error": admin.CodeFunctionFailed, "timeout": admin.CodeFunctionTimeout,
+		"throttled": admin.CodeThrottled, "infra": admin.CodeRunFailed}[v.Outcome]
+	if code == "" {
+		return nil
+	}
+	text := v.ErrorMessage
+	if v.ErrorType != "" {
+		text = v.ErrorType + ": " + text
+	}
+	return admin.NewError(code, "function %s: %s", v.Function, text).Named(v.Function)
+}
+
+func (c *cli) fnLogs() *cobra.Command {
+	var follow bool
+	var n int
+	cmd := &cobra.Command{
+		Use: "logs NAME", Short: "Print what a function wrote, and follow it", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
+		Long: help("Prints the last lines a function wrote, with Lambda's START, END and REPORT lines around each call. The",
+			"server keeps 4 MB of a function. With -f --json each line is an object and the last one the envelope."),
+		Example: "  wasmill fn logs enrich -n 20\n  wasmill fn logs enrich -f",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var lines []admin.LogLine
+			sent := 0
+			err := c.server().Logs(cmd.Context(), args[0], n, follow, func(l admin.LogLine) error {
+				sent++
+				switch {
+				case !c.json:
+					_, err := fmt.Fprintf(c.out, "%s  %s\n", stamp(l.Time), printable(strings.TrimRight(l.Line, "\n")))
+					return err
+				case follow:
+					return c.line(l)
+				}
+				lines = append(lines, l)
+				return nil
+			})
+			if follow && hasCode(err, admin.CodeInterrupted) {
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
+			switch {
+			case c.json && follow:
+				c.envelope(map[string]any{"lines": sent}, nil)
+			case c.json:
+				return c.done(map[string]any{"lines": notNil(lines)}, nil)
+			case sent == 0:
+				c.say("function %s has written nothing since the server started", args[0])
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what it writes")
+	cmd.Flags().IntVarP(&n, "tail", "n", 100, "`lines` to begin with")
+	return cmd
+}
+
+func (c *cli) fnPublish() *cobra.Command {
+	var description string
+	cmd := &cobra.Command{
+		Use: "publish NAME", Short: "Publish $LATEST as an immutable version", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
+		Long: "Publishes $LATEST as a version that never changes. Unchanged since the last one, it is that version again.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Publish(cmd.Context(), args[0], description)
+			if err != nil {
+				return err
+			}
+			c.say("published %s as version %s", v.Name, v.Version)
+			return c.done(v, printLine(v.Version))
+		},
+	}
+	cmd.Flags().StringVar(&description, "description", "", "free `text` of the version")
+	return cmd
+}
+
+func (c *cli) fnRm() *cobra.Command {
+	var yes, ignore bool
+	cmd := &cobra.Command{
+		Use: "rm NAME", Short: "Delete a function with its versions", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Function(cmd.Context(), args[0], "")
+			if ignore && hasCode(err, admin.CodeFunctionNotFound) {
+				c.say("there is no function %s", args[0])
+				return c.done(map[string]any{"name": args[0], "deleted": false}, nil)
+			}
+			if err != nil {
+				return err
+			}
+			if err := c.confirm(yes, fmt.Sprintf("delete function %s with its %s for good", v.Name, plural(len(v.Versions), "published version"))); err != nil {
+				return err
+			}
+			if err := c.server().DeleteFunction(cmd.Context(), v.Name); err != nil {
+				return err
+			}
+			c.say("deleted function %s", v.Name)
+			return c.done(map[string]any{"name": v.Name, "deleted": true}, nil)
+		},
+	}
+	removal(cmd, &yes, &ignore)
+	return cmd
+}
+
+// readAll reads a module or payload from standard input, bounded.
+func readAll(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, functions.MaxCode+1))
+	if err != nil {
+		return nil, admin.NewError(admin.CodeInput, "standard input: %v", err)
+	}
+	if len(b) > functions.MaxCode {
+		return nil, admin.NewError(admin.CodeTooLarge, "standard input has more than %s", size(functions.MaxCode))
+	}
+	return b, nil
+}
+
+func printEnvironment(w io.Writer, env map[string]string) {
+	if len(env) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nenvironment:")
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		fmt.Fprintf(w, "  %s=%s\n", name, oneLine([]byte(env[name])))
+	}
+}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/wasmill/wasmill/api/admin"
+)
+
+func TestStreams(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "orders", "--shards", "2", "--retention", "7d")
+	w.fails(4, admin.CodeStreamExists, "stream", "create", "orders")
+	if v := data[admin.Stream](w, "stream", "create", "orders", "--shards", "9", "--if-not-exists"); v.ShardCount != 2 {
+		t.Errorf("an existing stream was given %d shards", v.ShardCount)
+	}
+	w.fails(2, admin.CodeUsage, "stream", "create", "x", "--shards", "0")
+	w.fails(1, admin.CodeStreamInvalid, "stream", "create", "x", "--shards", "10001")
+	w.fails(3, admin.CodeStreamNotFound, "stream", "put", "nothing", "--data", "x")
+
+	put := data[struct{ Shard, Sequence string }](w, "stream", "put", "orders", "--data", `{"id":1}`, "--key", "a")
+	w.ok("stream", "put", "orders", "--data", "\xff\x00binary", "--key", "b")
+	if out := w.ok("stream", "ls"); !strings.Contains(out, "orders  2       168h") {
+		t.Errorf("stream ls:\n%s", out)
+	}
+	v := data[admin.Stream](w, "stream", "get", "orders")
+	if v.Records != 2 || len(v.Shards) != 2 || v.Shards[0].KeyShare != 0.5 {
+		t.Errorf("stream get: %+v", v)
+	}
+	records := tail(w, "orders")
+	for _, r := range records {
+		switch r.Key {
+		case "a":
+			if string(r.Payload()) != `{"id":1}` || r.Text == nil || r.Sequence != put.Sequence || r.Shard != put.Shard {
+				t.Errorf("record a: %+v", r)
+			}
+		case "b":
+			if string(r.Payload()) != "\xff\x00binary" || r.Text != nil {
+				t.Errorf("record b: %+v", r)
+			}
+		}
+	}
+	if len(records) != 2 {
+		t.Errorf("tail has %d records", len(records))
+	}
+	if out := w.ok("stream", "tail", "orders", "--no-follow"); strings.Contains(out, "\xff") || !strings.Contains(out, "binary data") {
+		t.Errorf("binary data reaches the terminal: %q", out)
+	}
+	after := w.ok("stream", "tail", "orders", "--no-follow", "--shard", put.Shard, "--from", "after:"+put.Sequence)
+	if strings.Contains(after, `"id":1`) {
+		t.Errorf("after: a record's own sequence is %s", after)
+	}
+	w.fails(1, admin.CodeBadRequest, "stream", "tail", "orders", "--no-follow", "--from", "at:"+put.Sequence)
+	w.fails(3, admin.CodeShardNotFound, "stream", "tail", "orders", "--shard", "shardId-000000000007")
+	w.fails(2, admin.CodeUsage, "stream", "tail", "orders", "--from", "yesterday")
+
+	if o := w.fails(2, admin.CodeConfirm, "stream", "rm", "orders"); !strings.Contains(o.err, "wasmill stream rm orders --yes") {
+		t.Errorf("a refusal says what to do: %s", o.err)
+	}
+	w.ok("stream", "rm", "orders", "--yes")
+	w.fails(3, admin.CodeStreamNotFound, "stream", "rm", "orders", "--yes")
+	w.ok("stream", "rm", "orders", "--yes", "--ignore-missing")
+}
+
+// tail reads all records, and checks that the envelope comes last.
+func tail(w *world, name string) []admin.Record {
+	w.Helper()
+	lines := strings.Split(strings.TrimSpace(w.ok("stream", "tail", name, "--no-follow", "--json")), "\n")
+	var records []admin.Record
+	for i, l := range lines {
+		if i == len(lines)-1 {
+			var e envelope
+			if err := json.Unmarshal([]byte(l), &e); err != nil || e.SchemaVersion != schemaVersion || e.Status != "ok" {
+				w.Errorf("the last line is no envelope: %s", l)
+			}
+			break
+		}
+		var r admin.Record
+		if err := json.Unmarshal([]byte(l), &r); err != nil {
+			w.Fatalf("%v in %s", err, l)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+func TestConfirmationIsAskedForOnATerminal(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "orders")
+	w.tty = true
+	w.in = "n\n"
+	if o := w.fails(2, admin.CodeConfirm, "stream", "rm", "orders"); !strings.Contains(o.err, "delete stream orders with its 0 records for good") {
+		t.Errorf("the question: %s", o.err)
+	}
+	w.in = "yes\n"
+	w.ok("stream", "rm", "orders")
+	w.fails(3, admin.CodeStreamNotFound, "stream", "get", "orders")
+}
+
+func TestPutKeepsTheOrderOfAKeyAcrossParallelBatches(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s", "--shards", "3")
+	var lines strings.Builder
+	const n, keys = 6000, 7
+	for i := range n {
+		fmt.Fprintf(&lines, `{"k":{"id":%d},"n":%d}`+"\n", i%keys, i)
+		if i%100 == 0 {
+			lines.WriteString("\n") // passed over
+		}
+	}
+	put := data[struct {
+		Records int
+		Shards  map[string]int
+	}](w, "stream", "put", "s", "--file", w.file("in.ndjson", lines.String()), "--key", "$.k.id")
+	if put.Records != n || len(put.Shards) < 2 {
+		t.Fatalf("put %+v", put)
+	}
+	last := map[string]int{}
+	records := tail(w, "s")
+	for _, r := range records {
+		var v struct{ N int }
+		if err := json.Unmarshal(r.Payload(), &v); err != nil {
+			t.Fatal(err)
+		}
+		if before, seen := last[r.Key]; seen && v.N != before+keys || !seen && v.N >= keys {
+			t.Fatalf("key %s: %d comes after %d", r.Key, v.N, before)
+		}
+		last[r.Key] = v.N
+	}
+	if len(records) != n {
+		t.Errorf("%d records are stored, want %d", len(records), n)
+	}
+}
+
+func TestPutNamesTheLineItCannotUse(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s")
+	for content, says := range map[string]string{
+		"{\"k\":1}\n{\"other\":1}\n": "line 2 has nothing at $.k",
+		"{\"k\":1}\nnot json\n":      "line 2 is not JSON",
+		"{\"k\":{}}\n":               "line 1 has no text, number or boolean at $.k",
+	} {
+		w.in = content
+		if o := w.fails(1, admin.CodeInput, "stream", "put", "s", "--key", "$.k"); !strings.Contains(o.err, says) {
+			t.Errorf("%q: want %q in\n%s", content, says, o.err)
+		}
+	}
+	w.fails(1, admin.CodeInput, "stream", "put", "s", "--file", "/does/not/exist")
+	w.fails(2, admin.CodeUsage, "stream", "put", "s", "--key", "$[", "--data", "x")
+	w.fails(2, admin.CodeUsage, "stream", "put", "s", "--key", "a", "--key-field", "b", "--data", "x")
+}
+
+func TestTailFollowsUntilItIsStopped(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s", "--shards", "2")
+	w.ok("stream", "put", "s", "--data", "before", "--key", "1")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out, err buffer
+	done := make(chan int)
+	go func() { done <- run(ctx, w.env(&out, &err), []string{"stream", "tail", "s"}) }()
+	err.until(t, "waiting for records")
+	for i := range 10 {
+		w.ok("stream", "put", "s", "--data", fmt.Sprintf("record%d.", i), "--key", fmt.Sprint(i))
+	}
+	for i := range 10 {
+		out.until(t, fmt.Sprintf("record%d.", i))
+	}
+	cancel()
+	if status := <-done; status != 0 {
+		t.Errorf("a tail that was stopped ends with %d: %s", status, err.String())
+	}
+	if strings.Contains(out.String(), "before") {
+		t.Errorf("a tail from now on shows what was before:\n%s", out.String())
+	}
+}
+
+func TestTailEndsWithTheServer(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s")
+	var out, err buffer
+	done := make(chan int)
+	go func() { done <- run(t.Context(), w.env(&out, &err), []string{"stream", "tail", "s"}) }()
+	err.until(t, "waiting for records")
+	if e := w.server.Close(t.Context()); e != nil {
+		t.Errorf("close: %v", e)
+	}
+	if status := <-done; status != 1 || !strings.Contains(err.String(), admin.CodeStopping) {
+		t.Errorf("exit status %d: %s", status, err.String())
+	}
+}
+
+func TestFunctions(t *testing.T) {
+	w := newWorld(t)
+	good, bad := w.file("good.wasm", answers(`{"ok":true}`)), w.file("bad.wasm", traps())
+	v := data[admin.Function](w, "fn", "create", "f", good, "--timeout", "5s", "--memory", "256MB", "-e", "NAME=é1", "--description", "first")
+	if v.Timeout.String() != "5s" || v.MemoryMB != 256 || v.Environment["NAME"] != "é1" || v.ABI != "command" || v.Description != "first" {
+		t.Errorf("created %+v", v)
+	}
+	w.fails(4, admin.CodeFunctionExists, "fn", "create", "f", good)
+	w.fails(1, admin.CodeCodeRefused, "fn", "create", "g", w.file("no.wasm", "this is no module"))
+	w.fails(1, admin.CodeInput, "fn", "create", "g", "/does/not/exist.wasm")
+	w.fails(1, admin.CodeFunctionInvalid, "fn", "create", "g", good, "--timeout", "901s")
+	w.fails(2, admin.CodeUsage, "fn", "create", "g", good, "--memory", "lots")
+	if out := w.ok("fn", "invoke", "f", "--data", `{"x":1}`); strings.TrimSpace(out) != `{"ok":true}` {
+		t.Errorf("invoke prints %q", out)
+	}
+	w.fails(1, admin.CodeInput, "fn", "invoke", "f", "--data", "{")
+	w.fails(3, admin.CodeFunctionNotFound, "fn", "invoke", "f", "--version", "9")
+	if out := w.ok("fn", "logs", "f"); !strings.Contains(out, "START RequestId") || !strings.Contains(out, "REPORT") {
+		t.Errorf("logs:\n%s", out)
+	}
+
+	if out := w.ok("fn", "publish", "f"); out != "1\n" {
+		t.Errorf("published %q", out)
+	}
+	w.ok("fn", "update", "f", bad, "--timeout", "9s")
+	o := w.fails(1, admin.CodeFunctionFailed, "fn", "invoke", "f")
+	if !strings.Contains(o.err, "wasmill fn logs f") {
+		t.Errorf("what to do next: %s", o.err)
+	}
+	if out := w.ok("fn", "invoke", "f", "--version", "1"); strings.TrimSpace(out) != `{"ok":true}` {
+		t.Errorf("a published version answers %q", out)
+	}
+	got := data[admin.Function](w, "fn", "get", "f")
+	if got.Timeout.String() != "9s" || got.MemoryMB != 256 || len(got.Versions) != 1 || got.SHA256 == v.SHA256 {
+		t.Errorf("after update: %+v", got)
+	}
+	w.fails(2, admin.CodeUsage, "fn", "update", "f")
+	w.ok("fn", "rm", "f", "--yes")
+	w.fails(3, admin.CodeFunctionNotFound, "fn", "get", "f")
+	if out := w.ok("fn", "ls"); out != "" {
+		t.Errorf("an empty list prints %q on standard output", out)
+	}
+}
+
+func TestTriggersAndDeadLetters(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "orders", "--shards", "2")
+	w.ok("fn", "create", "fails", w.file("bad.wasm", traps()))
+	w.ok("fn", "create", "works", w.file("good.wasm", answers(`null`)))
+
+	// What is missing is named with its like.
+	if o := w.fails(3, admin.CodeStreamNotFound, "trigger", "create", "t", "--stream", "order", "--fn", "works"); !strings.Contains(o.err, "did you mean orders?") {
+		t.Errorf("%s", o.err)
+	}
+	if o := w.fails(3, admin.CodeFunctionNotFound, "trigger", "create", "t", "--stream", "orders", "--fn", "work"); !strings.Contains(o.err, "did you mean works?") {
+		t.Errorf("%s", o.err)
+	}
+	w.fails(3, admin.CodeFunctionNotFound, "trigger", "create", "t", "--stream", "orders", "--fn", "works:7")
+	w.fails(1, admin.CodeTriggerInvalid, "trigger", "create", "t", "--stream", "orders", "--fn", "works", "--batch-size", "10001")
+	w.fails(2, admin.CodeUsage, "trigger", "create", "t", "--stream", "orders")
+
+	w.ok("stream", "put", "orders", "--data", `{"id":1,"name":"é"}`, "--key", "a")
+	w.ok("stream", "put", "orders", "--data", "\x01\xfe", "--key", "b")
+	v := data[admin.Trigger](w, "trigger", "create", "t", "--stream", "orders", "--fn", "fails", "--retries", "1", "--backoff", "1ms", "--bisect", "--window", "1s")
+	if v.Retries != 1 || !v.Bisect || v.BatchSize != 100 || v.From != "trim-horizon" || v.Window.String() != "1s" || v.Backoff.String() != "1ms" {
+		t.Errorf("created %+v", v)
+	}
+	w.fails(4, admin.CodeTriggerExists, "trigger", "create", "t", "--stream", "orders", "--fn", "works")
+	w.fails(4, admin.CodeFunctionInUse, "fn", "rm", "fails", "--yes")
+	w.ok("trigger", "update", "t", "--window", "0s")
+	drained := data[admin.Trigger](w, "trigger", "wait", "t", "--drained", "--timeout", "60s")
+	var buried, lag uint64
+	for _, s := range drained.Shards {
+		buried, lag = buried+s.Buried, lag+s.Lag
+	}
+	if buried != 2 || lag != 0 {
+		t.Errorf("drained: %d buried, %d left: %+v", buried, lag, drained.Shards)
+	}
+	if out := w.ok("trigger", "get", "t"); !strings.Contains(out, "caught up") || !strings.Contains(out, "bisect") {
+		t.Errorf("trigger get:\n%s", out)
+	}
+
+	letters := data[struct{ DeadLetters []admin.Letter }](w, "dlq", "ls").DeadLetters
+	if len(letters) != 2 {
+		t.Fatalf("%d dead letters: %+v", len(letters), letters)
+	}
+	for _, l := range letters {
+		if l.Text != nil || l.Data != nil {
+			t.Errorf("a list carries data: %+v", l)
+		}
+		out := w.ok("dlq", "show", l.ID)
+		for _, want := range []string{l.ID, "RetryAttemptsExhausted", "2 attempts", "sha256 ", "version $LATEST", "invocation ", l.Sequence} {
+			if !strings.Contains(out, want) {
+				t.Errorf("dlq show lacks %q:\n%s", want, out)
+			}
+		}
+		switch raw := w.ok("dlq", "show", l.ID, "--raw"); l.Key {
+		case "a":
+			if raw != `{"id":1,"name":"é"}` || !strings.Contains(out, "\n  \"id\": 1,\n") {
+				t.Errorf("raw %q, shown\n%s", raw, out)
+			}
+		case "b":
+			if raw != "\x01\xfe" || !strings.Contains(out, "00000000  01 fe") {
+				t.Errorf("raw %q, shown\n%s", raw, out)
+			}
+		}
+	}
+	w.fails(2, admin.CodeUsage, "dlq", "purge")
+	w.fails(2, admin.CodeConfirm, "dlq", "purge", letters[0].ID)
+	w.ok("dlq", "purge", letters[0].ID, "--yes")
+	w.fails(3, admin.CodeLetterNotFound, "dlq", "show", letters[0].ID)
+	if n := data[struct{ Purged int }](w, "dlq", "purge", "--trigger", "t", "--yes").Purged; n != 1 {
+		t.Errorf("purged %d", n)
+	}
+
+	if p := data[admin.Trigger](w, "trigger", "pause", "t"); p.Enabled {
+		t.Errorf("paused: %+v", p)
+	}
+	w.ok("stream", "put", "orders", "--data", "while paused", "--key", "a")
+	if o := w.run("trigger", "wait", "t", "--drained", "--timeout", "5s"); o.status == 0 || !strings.Contains(o.err, "paused") || !strings.Contains(o.err, "wasmill trigger resume t") {
+		t.Errorf("waiting for a paused trigger: %+v", o)
+	}
+	w.ok("trigger", "update", "t", "--fn", "works")
+	w.ok("trigger", "resume", "t")
+	w.ok("trigger", "wait", "t", "--drained")
+	w.fails(2, admin.CodeUsage, "trigger", "wait", "t")
+	w.ok("trigger", "rm", "t", "--yes")
+	if o := w.fails(3, admin.CodeTriggerNotFound, "trigger", "get", "tt"); strings.Contains(o.err, "did you mean") {
+		t.Errorf("suggests a trigger that was deleted: %s", o.err)
+	}
+}
+
+func TestWaitEndsAtItsTimeout(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s")
+	w.ok("fn", "create", "fails", w.file("bad.wasm", traps()))
+	w.ok("stream", "put", "s", "--data", "x")
+	w.ok("trigger", "create", "t", "--stream", "s", "--fn", "fails", "--backoff", "60s")
+	o := w.fails(6, admin.CodeWaitExpired, "trigger", "wait", "t", "--drained", "--timeout", "300ms")
+	if !strings.Contains(o.err, "1 record is left") || !strings.Contains(o.err, "wasmill trigger get t") {
+		t.Errorf("%s", o.err)
+	}
+	if out := w.ok("trigger", "get", "t"); !strings.Contains(out, "backing off after 1 attempt") {
+		t.Errorf("trigger get:\n%s", out)
+	}
+}
+
+func TestResetNeedsLeave(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s")
+	w.ok("fn", "create", "f", w.file("good.wasm", answers("1")))
+	w.ok("trigger", "create", "t", "--stream", "s", "--fn", "f")
+	res, err := http.Post(w.server.Endpoint()+"/_wasmill/reset", "", nil)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("%v %v", res, err)
+	}
+	res.Body.Close()
+	for _, noun := range []string{"stream", "fn", "trigger"} {
+		if out := w.ok(noun, "ls"); out != "" {
+			t.Errorf("%s ls after a reset:\n%s", noun, out)
+		}
+	}
+}

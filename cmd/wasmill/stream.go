@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/api/admin"
+)
+
+func (c *cli) stream() *cobra.Command {
+	cmd := c.nounCommand("stream", "Sharded streams of records",
+		c.streamCreate(), c.streamLs(), c.streamGet(), c.streamPut(), c.streamTail(), c.streamRm())
+	cmd.Aliases = []string{"streams"}
+	return cmd
+}
+
+func (c *cli) streamCreate() *cobra.Command {
+	var spec admin.StreamSpec
+	var record sizeFlag
+	var retention durationFlag
+	var ifNotExists bool
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Create a stream", Args: takes("NAME"),
+		Long: help("Creates a stream. Its shards share the partition keys evenly; records of one key keep their order.",
+			"Undo it with: wasmill stream rm NAME"),
+		Example: "  wasmill stream create orders --shards 4\n  wasmill stream create audit --retention 7d --record-size 2MB",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// Zero would be the default to the server; whoever says 0 means none.
+			if spec.Shards < 1 {
+				return usageError{fmt.Errorf("--shards %d: want 1 to 10000", spec.Shards)}
+			}
+			spec.Name, spec.Retention, spec.RecordBytes = args[0], admin.Duration(retention), int(record)
+			v, err := c.server().CreateStream(cmd.Context(), spec)
+			if ifNotExists && hasCode(err, admin.CodeStreamExists) {
+				c.say("stream %s exists already and stays as it is", spec.Name)
+				v, err = c.server().Stream(cmd.Context(), spec.Name)
+			} else if err == nil {
+				c.say("created stream %s: %s, kept for %s", v.Name, plural(v.ShardCount, "shard"), v.Retention)
+				c.say("  next: wasmill stream put %s --data '{\"hello\":\"world\"}' --key 1", v.Name)
+				c.say("  undo: wasmill stream rm %s", v.Name)
+			}
+			if err != nil {
+				return err
+			}
+			return c.done(v, nil)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&spec.Shards, "shards", 1, "how many `shards`, 1 to 10000")
+	f.Var(&retention, "retention", "how long records are kept, 24h to 365d (default 24h)")
+	f.Var(&record, "record-size", "the most data and key of one record, up to 10MB (default 1MB)")
+	f.BoolVar(&ifNotExists, "if-not-exists", false, "accept a stream that is there already, as it is")
+	return cmd
+}
+
+func (c *cli) streamLs() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the streams", Args: takes(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := c.server().Streams(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				c.say("no streams yet; next: wasmill stream create NAME")
+			}
+			return c.done(map[string]any{"streams": notNil(all)}, func(w io.Writer) {
+				var rows [][]any
+				for _, s := range all {
+					rows = append(rows, []any{s.Name, s.ShardCount, s.Retention, s.State, ago(s.Created)})
+				}
+				if rows != nil {
+					table(w, "NAME SHARDS RETENTION STATE CREATED", rows)
+				}
+			})
+		},
+	}
+}
+
+func (c *cli) streamGet() *cobra.Command {
+	return &cobra.Command{
+		Use: "get NAME", Short: "Describe a stream, its shards and what they hold", Args: takes("NAME"), ValidArgsFunction: c.names(streamNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Stream(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.done(v, func(w io.Writer) {
+				facts(w, "name", v.Name, "arn", v.ARN, "state", v.State, "created", stamp(v.Created)+"  "+ago(v.Created),
+					"retention", v.Retention, "record size", "up to "+size(v.RecordBytes),
+					"records", count(v.Records)+"  "+size(v.Bytes))
+				fmt.Fprintln(w)
+				var rows [][]any
+				for _, s := range v.Shards {
+					share := 0.0
+					if v.Records > 0 {
+						share = float64(s.Records) / float64(v.Records)
+					}
+					rows = append(rows, []any{s.ID, s.State, count(s.Records), size(s.Bytes), percent(s.KeyShare), c.bar(share, 16) + " " + percent(share), ago(s.Newest)})
+				}
+				table(w, "SHARD STATE RECORDS BYTES KEYS SHARE NEWEST", rows)
+			})
+		},
+	}
+}
+
+func (c *cli) streamRm() *cobra.Command {
+	var yes, ignore bool
+	cmd := &cobra.Command{
+		Use: "rm NAME", Short: "Delete a stream with its records", Args: takes("NAME"), ValidArgsFunction: c.names(streamNames),
+		Long: help("Deletes a stream with all of its records. Its dead letters stay. A stream of that name that is",
+			"created later is another one and starts empty."),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Stream(cmd.Context(), args[0])
+			if ignore && hasCode(err, admin.CodeStreamNotFound) {
+				c.say("there is no stream %s", args[0])
+				return c.done(map[string]any{"name": args[0], "deleted": false}, nil)
+			}
+			if err != nil {
+				return err
+			}
+			if err := c.confirm(yes, fmt.Sprintf("delete stream %s with its %s for good", v.Name, plural(v.Records, "record"))); err != nil {
+				return err
+			}
+			if err := c.server().DeleteStream(cmd.Context(), v.Name); err != nil {
+				return err
+			}
+			c.say("deleted stream %s", v.Name)
+			return c.done(map[string]any{"name": v.Name, "deleted": true}, nil)
+		},
+	}
+	removal(cmd, &yes, &ignore)
+	return cmd
+}
+
+// removal adds the flags of every verb that deletes.
+func removal(cmd *cobra.Command, yes, ignore *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(ignore, "ignore-missing", false, "accept that it is not there")
+}
+
+func (c *cli) streamTail() *cobra.Command {
+	var o admin.TailOptions
+	var noFollow bool
+	cmd := &cobra.Command{
+		Use: "tail NAME", Short: "Print a stream's records, and follow it", Args: takes("NAME"), ValidArgsFunction: c.names(streamNames),
+		Long: help("Prints records as they arrive, from now on or from --from. With --no-follow it prints what is",
+			"stored, all shards together in order of arrival, and ends.",
+			"",
+			"--from takes trim-horizon, latest, a time (2026-01-02T15:04:05Z, -15m, @1767366245), and with --shard",
+			"at:SEQUENCE or after:SEQUENCE. With --json each line is a record and the last one the envelope."),
+		Example: "  wasmill stream tail orders\n  wasmill stream tail orders --from -15m\n  wasmill stream tail orders --no-follow --json | jq .text",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.From != "" {
+				if _, err := admin.ParseFrom(o.From, time.Now()); err != nil {
+					return usageError{fmt.Errorf("--from %w", err)}
+				}
+			}
+			o.Follow = !noFollow
+			records := uint64(0)
+			err := c.server().Tail(cmd.Context(), args[0], o, func(l admin.TailLine) error {
+				switch {
+				case l.Record != nil:
+					records++
+					if c.json {
+						return c.line(l.Record)
+					}
+					r := l.Record
+					_, err := fmt.Fprintf(c.out, "%s  %s  %s  %s\n", stamp(r.Arrival), shortShard(r.Shard), r.Key, oneLine(r.Payload()))
+					return err
+				case l.Gap != nil:
+					c.warn(fmt.Sprintf("%s: %s were lost to retention", l.Gap.Shard, plural(l.Gap.Records, "record")))
+				case l.CaughtUp:
+					c.say("%s", c.paint(faint, "waiting for records; stop with Ctrl-C"))
+				}
+				return nil
+			})
+			// Whoever follows and has seen enough has not failed.
+			if o.Follow && hasCode(err, admin.CodeInterrupted) {
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
+			if c.json {
+				c.envelope(map[string]any{"records": records}, nil)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.From, "from", "", "where to `start` (default latest, with --no-follow trim-horizon)")
+	f.BoolVar(&noFollow, "no-follow", false, "end where the stream ends")
+	f.IntVar(&o.Limit, "limit", 0, "end after that many `records`")
+	f.StringVar(&o.Shard, "shard", "", "only that `shard`")
+	return cmd
+}
+
+// shortShard is the number of a shard id.
+func shortShard(id string) string {
+	digits := strings.TrimLeft(strings.TrimPrefix(id, "shardId-"), "0")
+	if digits == "" {
+		digits = "0"
+	}
+	return "shard " + digits
+}
+
+// oneLine shows data on a line, and never lets it command the terminal.
+func oneLine(data []byte) string {
+	if !utf8.Valid(data) {
+		return fmt.Sprintf("<%s of binary data> %x", size(len(data)), data[:min(len(data), 32)])
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, string(bytes.TrimRight(data, "\r\n")))
+}
+
+func hasCode(err error, code string) bool {
+	e, ok := errors.AsType[*admin.Error](err)
+	return ok && e.Code == code
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
+
+func plural[T int | int64 | uint64](n T, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return count(n) + " " + thing + "s"
+}
+
+// notNil makes an empty list print as [].
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

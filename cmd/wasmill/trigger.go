@@ -1,0 +1,377 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/api/admin"
+)
+
+func (c *cli) trigger() *cobra.Command {
+	cmd := c.nounCommand("trigger", "Triggers: a function called with a stream's records",
+		c.triggerCreate(), c.triggerLs(), c.triggerGet(), c.triggerUpdate(),
+		c.triggerSwitch("pause", "Stop a trigger at its checkpoint", "paused", (*admin.Client).PauseTrigger),
+		c.triggerSwitch("resume", "Let a paused trigger go on at its checkpoint", "resumed", (*admin.Client).ResumeTrigger),
+		c.triggerWait(), c.triggerRm())
+	cmd.Aliases = []string{"triggers"}
+	return cmd
+}
+
+// triggerFlags are the settings create and update share.
+type triggerFlags struct {
+	fn                       string
+	batch, parallel, retries int
+	window, age, backoff     durationFlag
+	bisect, partial, skip    bool
+}
+
+func (t *triggerFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&t.fn, "fn", "", "the `function` to call, or FUNCTION:VERSION")
+	f.IntVar(&t.batch, "batch-size", 100, "the most `records` of a call, 1 to 10000")
+	f.Var(&t.window, "window", "how long a first record waits for company, 0s to 300s (default 0s)")
+	f.IntVar(&t.parallel, "parallel", 1, "`batches` of a shard under way at once, 1 to 10; order holds per key")
+	f.IntVar(&t.retries, "retries", -1, "how `often` a failing batch is tried again, to 10000; -1: for ever")
+	f.Var(&t.age, "record-age", "age at which a record is given up, 60s to 7d; 0s: never (default 0s)")
+	f.BoolVar(&t.bisect, "bisect", false, "halve a failing batch, so that a poisoned record ends alone")
+	f.BoolVar(&t.partial, "partial-replies", false, "let the function name the records that failed (ReportBatchItemFailures)")
+	f.Var(&t.backoff, "backoff", "first wait before the same batch is tried again, doubling to 60s (default 500ms)")
+	f.BoolVar(&t.skip, "skip-corrupt", false, "pass records damaged on disk as a counted gap instead of stopping their shard")
+}
+
+// spec holds what was said and nothing else, so that the rest stays or takes the server's default.
+func (t *triggerFlags) spec(cmd *cobra.Command) admin.TriggerSpec {
+	var s admin.TriggerSpec
+	said := cmd.Flags().Changed
+	if said("fn") {
+		fn, qualifier, _ := strings.Cut(t.fn, ":")
+		s.Function, s.Qualifier = &fn, &qualifier
+	}
+	give(said("batch-size"), &s.BatchSize, t.batch)
+	give(said("parallel"), &s.Parallel, t.parallel)
+	give(said("retries"), &s.Retries, t.retries)
+	give(said("window"), &s.Window, admin.Duration(t.window))
+	give(said("record-age"), &s.RecordAge, admin.Duration(t.age))
+	give(said("backoff"), &s.Backoff, admin.Duration(t.backoff))
+	give(said("bisect"), &s.Bisect, t.bisect)
+	give(said("partial-replies"), &s.PartialReplies, t.partial)
+	give(said("skip-corrupt"), &s.SkipCorrupt, t.skip)
+	return s
+}
+
+func give[T any](said bool, to **T, v T) {
+	if said {
+		*to = &v
+	}
+}
+
+func (c *cli) triggerCreate() *cobra.Command {
+	var flags triggerFlags
+	var streamName, from string
+	var paused, ifNotExists bool
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Have a function called with a stream's records", Args: takes("NAME"),
+		Long: help("Joins a stream and a function: the function is called with batches of the stream's records, in order",
+			"per partition key, each at least once. A batch that fails is tried again; with --bisect it is halved",
+			"until the poisoned record stands alone. What exceeds --retries or --record-age becomes a dead letter.",
+			"",
+			"--from says where it starts in the shards there are: trim-horizon (the oldest record, the default),",
+			"latest, or a time (2026-01-02T15:04:05Z, -15m, @1767366245). Undo it with: wasmill trigger rm NAME"),
+		Example: help("  wasmill trigger create enrich --stream orders --fn enrich",
+			"  wasmill trigger create enrich --stream orders --fn enrich:3 --from latest --batch-size 500 --window 2s \\",
+			"      --parallel 4 --retries 5 --bisect"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec := flags.spec(cmd)
+			spec.Name, spec.Stream, spec.From, spec.Paused = args[0], streamName, from, paused
+			if _, err := admin.ParseFrom(from, time.Now()); err != nil {
+				return usageError{fmt.Errorf("--from %w", err)}
+			}
+			v, err := c.server().CreateTrigger(cmd.Context(), spec)
+			if ifNotExists && hasCode(err, admin.CodeTriggerExists) {
+				if v, err = c.server().Trigger(cmd.Context(), spec.Name); err == nil {
+					c.say("trigger %s exists already and stays as it is", spec.Name)
+				}
+			} else if err == nil {
+				c.say("created trigger %s: %s calls %s, from %s", v.Name, v.Stream, target(v), v.From)
+				c.say("  next: wasmill trigger get %s", v.Name)
+				c.say("  undo: wasmill trigger rm %s", v.Name)
+			}
+			if err != nil {
+				return err
+			}
+			return c.done(v, nil)
+		},
+	}
+	flags.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&streamName, "stream", "", "the `stream` to read")
+	f.StringVar(&from, "from", "trim-horizon", "where to `start`")
+	f.BoolVar(&paused, "paused", false, "create it without starting it")
+	f.BoolVar(&ifNotExists, "if-not-exists", false, "accept a trigger that is there already, as it is")
+	cmd.MarkFlagRequired("stream")
+	cmd.MarkFlagRequired("fn")
+	cmd.RegisterFlagCompletionFunc("stream", c.flagNames(streamNames))
+	cmd.RegisterFlagCompletionFunc("fn", c.flagNames(functionNames))
+	return cmd
+}
+
+func target(v admin.Trigger) string {
+	if v.Qualifier == "" {
+		return v.Function
+	}
+	return v.Function + ":" + v.Qualifier
+}
+
+func (c *cli) triggerLs() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the triggers", Args: takes(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := c.server().Triggers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				c.say("no triggers yet; next: wasmill trigger create NAME --stream STREAM --fn FUNCTION")
+			}
+			return c.done(map[string]any{"triggers": notNil(all)}, func(w io.Writer) {
+				var rows [][]any
+				for _, t := range all {
+					rows = append(rows, []any{t.Name, t.Stream, target(t), t.State, t.BatchSize, t.Parallel, attempts(t.Retries)})
+				}
+				if rows != nil {
+					table(w, "NAME STREAM FUNCTION STATE BATCH PARALLEL RETRIES", rows)
+				}
+			})
+		},
+	}
+}
+
+func attempts(retries int) string {
+	if retries < 0 {
+		return "for ever"
+	}
+	return count(retries)
+}
+
+func (c *cli) triggerGet() *cobra.Command {
+	return &cobra.Command{
+		Use: "get NAME", Short: "Describe a trigger and where it stands in each shard", Args: takes("NAME"), ValidArgsFunction: c.names(triggerNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Trigger(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.done(v, func(w io.Writer) { c.showTrigger(w, v) })
+		},
+	}
+}
+
+func (c *cli) showTrigger(w io.Writer, v admin.Trigger) {
+	age := "no limit"
+	if v.RecordAge > 0 {
+		age = v.RecordAge.String()
+	}
+	var yes []string
+	for _, option := range []struct {
+		on   bool
+		name string
+	}{{v.Bisect, "bisect"}, {v.PartialReplies, "partial-replies"}, {v.SkipCorrupt, "skip-corrupt"}} {
+		if option.on {
+			yes = append(yes, option.name)
+		}
+	}
+	facts(w, "name", v.Name, "state", v.State, "stream", v.Stream, "function", target(v), "from", v.From,
+		"batch", fmt.Sprintf("%d records, window %s, %d at once per shard", v.BatchSize, v.Window, v.Parallel),
+		"retries", fmt.Sprintf("%s, back-off from %s, record age %s", attempts(v.Retries), v.Backoff, age),
+		"options", strings.Join(yes, ", "), "created", stamp(v.Created)+"  "+ago(v.Created))
+	if len(v.Shards) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	var rows [][]any
+	for _, s := range v.Shards {
+		share := 1.0
+		if s.End > 0 {
+			share = float64(s.Next) / float64(s.End)
+		}
+		rows = append(rows, []any{s.Shard, c.bar(share, 12), count(s.Lag), lagAge(s), s.InFlight, count(s.Done), count(s.Buried), shardState(s)})
+	}
+	table(w, "SHARD READ LAG OLDEST RUNNING DONE BURIED NOW", rows)
+}
+
+func lagAge(s admin.ShardProgress) string {
+	if s.Lag == 0 {
+		return "-"
+	}
+	return span(time.Duration(s.LagAge))
+}
+
+// shardState says in a few words what a shard is doing.
+func shardState(s admin.ShardProgress) string {
+	var parts []string
+	switch {
+	case s.Problem != "":
+		parts = append(parts, "stopped: "+s.Problem)
+	case s.Ended:
+		parts = append(parts, "ended")
+	case s.Waiting > 0:
+		text := fmt.Sprintf("backing off after %s", plural(s.Attempts, "attempt"))
+		if !s.RetryAt.IsZero() {
+			text += ", again in " + span(time.Until(s.RetryAt))
+		}
+		parts = append(parts, text)
+	case s.InFlight > 0:
+		parts = append(parts, "running")
+	case s.Lag == 0:
+		parts = append(parts, "caught up")
+	}
+	if s.Gaps > 0 {
+		parts = append(parts, plural(s.Gaps, "record")+" lost")
+	}
+	if s.LastError != "" && s.Problem == "" && !s.Ended && (s.Waiting > 0 || s.LastOutcome != "done") {
+		parts = append(parts, "last: "+s.LastError)
+	}
+	if len(parts) == 0 {
+		return "-"
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (c *cli) triggerUpdate() *cobra.Command {
+	var flags triggerFlags
+	cmd := &cobra.Command{
+		Use: "update NAME", Short: "Change a trigger's settings", Args: takes("NAME"), ValidArgsFunction: c.names(triggerNames),
+		Long: help("Changes the settings that are named; the others stay. It takes effect with the next batch and moves no",
+			"checkpoint."),
+		Example: "  wasmill trigger update enrich --batch-size 500 --bisect\n  wasmill trigger update enrich --skip-corrupt",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec := flags.spec(cmd)
+			if spec == (admin.TriggerSpec{}) {
+				return usage(cmd, "nothing to change: name at least one setting")
+			}
+			v, err := c.server().UpdateTrigger(cmd.Context(), args[0], spec)
+			if err != nil {
+				return err
+			}
+			c.say("updated trigger %s", v.Name)
+			return c.done(v, nil)
+		},
+	}
+	flags.add(cmd)
+	cmd.RegisterFlagCompletionFunc("fn", c.flagNames(functionNames))
+	return cmd
+}
+
+func (c *cli) triggerSwitch(verb, short, did string, do func(*admin.Client, context.Context, string) (admin.Trigger, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " NAME", Short: short, Args: takes("NAME"), ValidArgsFunction: c.names(triggerNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := do(c.server(), cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			c.say("%s trigger %s", did, v.Name)
+			return c.done(v, nil)
+		},
+	}
+}
+
+func (c *cli) triggerWait() *cobra.Command {
+	var drained bool
+	timeout := durationFlag(time.Minute)
+	cmd := &cobra.Command{
+		Use: "wait NAME --drained", Short: "Wait until a trigger has done all its work", Args: takes("NAME"), ValidArgsFunction: c.names(triggerNames),
+		Long: help("Waits until every record that was stored before the call is resolved, by success or as a dead letter,",
+			"and its dead letters can be seen with `wasmill dlq ls`. Exit status 6 when --timeout passes first."),
+		Example: "  wasmill trigger wait enrich --drained --timeout 5m",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !drained {
+				return usage(cmd, "what to wait for? want --drained")
+			}
+			start := time.Now()
+			watching, stop := context.WithCancel(cmd.Context())
+			watched := make(chan struct{}) // closed by the watcher
+			go func() {
+				defer close(watched)
+				c.watch(watching, args[0])
+			}()
+			v, err := c.server().WaitDrained(cmd.Context(), args[0], time.Duration(timeout))
+			stop()
+			<-watched
+			if err != nil {
+				return err
+			}
+			var done, buried uint64
+			for _, s := range v.Shards {
+				done, buried = done+s.Done, buried+s.Buried
+			}
+			c.say("trigger %s is drained after %s: %s done, %s", v.Name, span(time.Since(start)), plural(done, "record"), plural(buried, "dead letter"))
+			return c.done(v, nil)
+		},
+	}
+	cmd.Flags().BoolVar(&drained, "drained", false, "until every record stored before the call is resolved")
+	cmd.Flags().Var(&timeout, "timeout", "how long to wait, up to 24h")
+	return cmd
+}
+
+// watch shows a trigger's progress until ctx ends.
+func (c *cli) watch(ctx context.Context, name string) {
+	if c.quiet || c.json {
+		return
+	}
+	shown := c.progress()
+	defer shown.clear()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		v, err := c.server().Trigger(ctx, name)
+		if err != nil {
+			continue // the wait itself will say so
+		}
+		var lag, done, buried uint64
+		running := 0
+		for _, s := range v.Shards {
+			lag, done, buried, running = lag+s.Lag, done+s.Done, buried+s.Buried, running+s.InFlight
+		}
+		shown.show(func() string {
+			return fmt.Sprintf("%s done, %s, %s left, %d running", plural(done, "record"), plural(buried, "dead letter"), count(lag), running)
+		})
+	}
+}
+
+func (c *cli) triggerRm() *cobra.Command {
+	var yes, ignore bool
+	cmd := &cobra.Command{
+		Use: "rm NAME", Short: "Delete a trigger; its dead letters stay", Args: takes("NAME"), ValidArgsFunction: c.names(triggerNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.server().Trigger(cmd.Context(), args[0])
+			if ignore && hasCode(err, admin.CodeTriggerNotFound) {
+				c.say("there is no trigger %s", args[0])
+				return c.done(map[string]any{"name": args[0], "deleted": false}, nil)
+			}
+			if err != nil {
+				return err
+			}
+			if err := c.confirm(yes, fmt.Sprintf("delete trigger %s (%s to %s) and its checkpoint for good", v.Name, v.Stream, target(v))); err != nil {
+				return err
+			}
+			if err := c.server().DeleteTrigger(cmd.Context(), v.Name); err != nil {
+				return err
+			}
+			c.say("deleted trigger %s", v.Name)
+			return c.done(map[string]any{"name": v.Name, "deleted": true}, nil)
+		},
+	}
+	removal(cmd, &yes, &ignore)
+	return cmd
+}

@@ -1,0 +1,413 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/server"
+)
+
+// noNATS is the answer to --nats.
+const noNATS = "a user outgrows one machine by pointing the same binary at a NATS JetStream cluster; that is a later version's, and until then --nats is refused"
+
+// grace is how long a stopping server lets what is under way end.
+const grace = 10 * time.Second
+
+type upFlags struct {
+	data, listen, durability, nats, runDir, logLevel string
+	memory, detach, allowReset                       bool
+	maxMemory, reserve                               sizeFlag
+}
+
+func (c *cli) up() *cobra.Command {
+	var o upFlags
+	cmd := &cobra.Command{
+		Use: "up", Short: "Start the server", Args: takes(),
+		Long: help("Starts the server, in the foreground until Ctrl-C or, with --detach, in the background until",
+			"`wasmill down`. It prints the variable that points AWS clients at it on standard output:",
+			"  eval \"$(wasmill up --detach)\"",
+			"",
+			"Data is kept in the data directory, which one server at a time may use. What is acknowledged is on",
+			"disk. With --memory nothing is kept, and POST /_wasmill/reset empties the server between tests.",
+			"",
+			"Each setting is also a variable: WASMILL_DATA, WASMILL_MEMORY, WASMILL_LISTEN, WASMILL_DISK_RESERVE, …"),
+		Example: help("  wasmill up", "  wasmill up --memory --listen :0", "  wasmill up --detach --data ./data && wasmill down"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"data", "memory", "max-memory", "listen", "disk-reserve", "durability", "allow-reset", "log-level"} {
+				if name == "data" && cmd.Flags().Changed("memory") {
+					continue // --memory outranks WASMILL_DATA
+				}
+				if name == "memory" && cmd.Flags().Changed("data") {
+					continue
+				}
+				if err := c.fromEnv(cmd, cmd.Flags().Lookup(name)); err != nil {
+					return err
+				}
+			}
+			return c.runUp(cmd, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "", "data `directory` (default: wasmill in the user's data folder)")
+	f.BoolVar(&o.memory, "memory", false, "keep everything in memory and nothing on disk")
+	f.Var(&o.maxMemory, "max-memory", "the most --memory keeps (default 1GB)")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:4566", "`address` to listen on; :0 picks a free port of this machine")
+	f.BoolVar(&o.detach, "detach", false, "run in the background, and return when it is ready")
+	f.Var(&o.reserve, "disk-reserve", "disk space to leave free (default 256MB or 1 %, at most a quarter of the disk)")
+	f.StringVar(&o.durability, "durability", "disk", "what an acknowledgement means: `disk` (fsynced), or os (a power loss may lose minutes)")
+	f.BoolVar(&o.allowReset, "allow-reset", false, "allow POST /_wasmill/reset to delete everything, also on disk")
+	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error, on standard error (default warn, with --detach info)")
+	f.StringVar(&o.nats, "nats", "", "")
+	f.StringVar(&o.runDir, "run-dir", "", "")
+	f.MarkHidden("nats")
+	f.MarkHidden("run-dir")
+	return cmd
+}
+
+func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
+	if cmd.Flags().Changed("nats") {
+		return admin.NewError(admin.CodeNoNATS, noNATS)
+	}
+	if o.memory && o.data != "" {
+		return usage(cmd, "--data and --memory: want one of them")
+	}
+	if o.maxMemory != 0 && !o.memory {
+		return usage(cmd, "--max-memory is of --memory")
+	}
+	if o.durability != "disk" && o.durability != "os" {
+		return usage(cmd, "--durability %q: want disk or os", o.durability)
+	}
+	var level slog.Level
+	if o.logLevel == "" {
+		o.logLevel = "warn"
+		if o.detach {
+			o.logLevel = "info"
+		}
+	}
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return usage(cmd, "--log-level %q: want debug, info, warn or error", o.logLevel)
+	}
+	if !o.memory {
+		if o.data == "" {
+			dir, err := c.dataDir()
+			if err != nil {
+				return usage(cmd, "%v", err)
+			}
+			o.data = dir
+		}
+		dir, err := filepath.Abs(o.data)
+		if err != nil {
+			return err
+		}
+		o.data = dir
+	}
+	if strings.HasPrefix(o.listen, ":") {
+		o.listen = "127.0.0.1" + o.listen // never the whole network by accident; 0.0.0.0:4566 says so
+	}
+	if o.durability == "os" {
+		c.warn("--durability=os: a power loss may lose what was acknowledged in the last minutes")
+	}
+	if o.detach {
+		return c.detach(cmd.Context(), o)
+	}
+	return c.serve(cmd.Context(), o, level)
+}
+
+// serve runs the server until ctx ends or somebody stops it.
+func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
+	runDir := o.runDir
+	if runDir == "" {
+		runDir = o.data
+	}
+	logger := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	file := ""
+	if runDir != "" {
+		file = stateFile(runDir)
+	}
+	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve),
+		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, Version: version, StateFile: file, Logger: logger})
+	if err != nil {
+		return startError(err, o)
+	}
+	defer func() {
+		if file != "" {
+			os.Remove(file) // the last act: who waits for the server's end waits for this
+		}
+		if o.memory && o.runDir != "" {
+			os.RemoveAll(o.runDir) // made for this server by detach
+		}
+	}()
+	if file != "" {
+		if err := (state{os.Getpid(), s.Endpoint(), version, time.Now().UTC()}).write(runDir); err != nil {
+			return errors.Join(err, c.stop(s))
+		}
+	}
+	if o.runDir == "" { // else the parent says it
+		if err := c.greet(s.Endpoint(), os.Getpid(), o); err != nil {
+			return errors.Join(err, c.stop(s))
+		}
+	}
+	select {
+	case <-ctx.Done():
+		c.say("stopping; once more Ctrl-C ends it at once")
+	case <-s.Done():
+	}
+	return c.stop(s)
+}
+
+// stop closes the server. ctx of the command has ended by then, so it takes none.
+func (c *cli) stop(s *server.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	return s.Close(ctx)
+}
+
+// greet prints where the server is and what to do with it.
+func (c *cli) greet(endpoint string, pid int, o upFlags) error {
+	where := "in memory; nothing is kept"
+	if o.data != "" {
+		where = o.data
+	}
+	c.say("%s is up at %s", c.paint(bold, "wasmill "+version), c.paint(green, endpoint))
+	c.say("  data   %s", where)
+	c.say("  stop   %s", map[bool]string{true: "wasmill down", false: "Ctrl-C, or wasmill down"}[o.detach])
+	c.say("  next   wasmill stream create orders --shards 4")
+	c.say("         wasmill fn create enrich ./handler          # a Go Lambda project, or a .wasm")
+	c.say("         wasmill trigger create enrich --stream orders --fn enrich --bisect --retries 2")
+	c.say("         wasmill stream put orders --data '{\"id\":1}' --key 1")
+	c.say("         wasmill trigger wait enrich --drained && wasmill dlq ls")
+	if endpoint != defaultEndpoint && o.runDir == "" {
+		c.say("  Clients need this line in their shell:")
+	}
+	line := "export AWS_ENDPOINT_URL=" + endpoint
+	return c.done(map[string]any{"endpoint": endpoint, "pid": pid, "dataDir": o.data, "memory": o.memory, "version": version, "export": line}, printLine(line))
+}
+
+// startError gives a failed start its code.
+func startError(err error, o upFlags) error {
+	switch {
+	case errors.Is(err, server.ErrLocked):
+		e := admin.NewError(admin.CodeLocked, "another server has %s open", o.data).With("dataDir", o.data)
+		if s, err := readState(o.data); err == nil {
+			e.Message += fmt.Sprintf(": pid %d at %s", s.PID, s.Endpoint)
+			e.With("pid", s.PID).With("endpoint", s.Endpoint)
+		}
+		return e
+	case errors.Is(err, server.ErrNewerData):
+		return admin.NewError(admin.CodeNewerData, "%v", err).With("dataDir", o.data)
+	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage of each socket address"):
+		return admin.NewError(admin.CodeAddressInUse, "%s is in use by another program", o.listen).With("listen", o.listen)
+	case errors.Is(err, server.ErrListen):
+		return admin.NewError(admin.CodeUsage, "--listen %s: %v", o.listen, err)
+	}
+	return admin.NewError(admin.CodeStartFailed, "%v", err)
+}
+
+// startTime is how long a server in the background may take until it is
+// ready: opening a large data directory takes a while.
+const startTime = 60 * time.Second
+
+// detach starts this program again, in the background, and waits for it.
+func (c *cli) detach(ctx context.Context, o upFlags) error {
+	runDir := o.data
+	if o.memory {
+		dir, err := os.MkdirTemp("", "wasmill-")
+		if err != nil {
+			return err
+		}
+		runDir = dir
+	} else if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return err
+	}
+	if s, err := readState(runDir); err == nil && alive(s.PID) {
+		return startError(server.ErrLocked, o)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"up", "--run-dir", runDir, "--listen", o.listen, "--durability", o.durability, "--log-level", o.logLevel, "--quiet"}
+	if o.memory {
+		args = append(args, "--memory")
+	} else {
+		args = append(args, "--data", o.data)
+	}
+	if o.allowReset {
+		args = append(args, "--allow-reset")
+	}
+	for name, v := range map[string]sizeFlag{"max-memory": o.maxMemory, "disk-reserve": o.reserve} {
+		if v != 0 {
+			args = append(args, fmt.Sprintf("--%s=%d", name, int64(v)))
+		}
+	}
+	// A data directory has to be empty until the server has marked it as its
+	// own, so the log of a first start begins beside it.
+	logName := logFile(runDir)
+	if entries, err := os.ReadDir(runDir); err == nil && len(entries) == 0 && !o.memory {
+		logName = runDir + ".log"
+	}
+	log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	begin, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	child := exec.Command(self, args...)
+	child.Stdout, child.Stderr = log, log
+	apart(child)
+	if err := child.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	endpoint, err := c.ready(ctx, runDir, child.Process.Pid, ended)
+	if err != nil {
+		child.Process.Kill() // it is ours and nobody has learned of it
+		e := admin.NewError(admin.CodeStartFailed, "the server did not start: %v", err)
+		if code, text := lastError(logName, begin); code != "" {
+			if known, ok := admin.Lookup(code); ok {
+				e = admin.NewError(known.ID, "%s", text)
+			}
+		} else if text != "" {
+			e.Message += "\n" + text
+		}
+		if o.memory {
+			os.RemoveAll(runDir)
+		} else if logName != logFile(runDir) {
+			os.Remove(logName)
+		}
+		return e
+	}
+	// Where an open file cannot be moved, it stays where it is.
+	if logName != logFile(runDir) && os.Rename(logName, logFile(runDir)) == nil {
+		logName = logFile(runDir)
+	}
+	o.runDir = ""
+	c.say("%s", c.paint(faint, "log: "+logName))
+	return c.greet(endpoint, child.Process.Pid, o)
+}
+
+// ready waits until the server of that process answers.
+func (c *cli) ready(ctx context.Context, dir string, pid int, ended <-chan error) (string, error) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s, err := readState(dir); err == nil && s.PID == pid {
+			client := admin.NewClient(s.Endpoint)
+			err := client.Healthy(ctx)
+			client.Close()
+			if err == nil {
+				return s.Endpoint, nil
+			}
+		}
+		select {
+		case err := <-ended:
+			if err == nil {
+				err = errors.New("it ended at once")
+			}
+			return "", err
+		case <-ctx.Done():
+			return "", errors.New("it did not become healthy in time")
+		case <-tick.C:
+		}
+	}
+}
+
+// lastError finds what a server that did not start had to say: the code it
+// ended with, or the last lines of its log.
+func lastError(file string, from int64) (code, text string) {
+	b, err := os.ReadFile(file)
+	if err != nil || int64(len(b)) < from {
+		return "", ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(b[from:])), "\n")
+	for _, l := range lines {
+		if rest, ok := strings.CutPrefix(l, "error["); ok {
+			code, text, _ = strings.Cut(rest, "]: ")
+			return code, text
+		}
+	}
+	var out bytes.Buffer
+	for _, l := range lines[max(0, len(lines)-5):] {
+		fmt.Fprintf(&out, "  %s\n", l)
+	}
+	return "", strings.TrimRight(out.String(), "\n")
+}
+
+func (c *cli) down() *cobra.Command {
+	var data string
+	timeout := durationFlag(30 * time.Second)
+	cmd := &cobra.Command{
+		Use: "down", Short: "Stop the server, letting what is under way end", Args: takes(),
+		Long: help("Stops the server at the endpoint, or with --data the one running on that directory, and waits until it",
+			"has ended. Calls under way get a moment to end; what does not, runs again after the next start."),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(timeout))
+			defer cancel()
+			if data != "" {
+				s, err := readState(data)
+				if err != nil || !alive(s.PID) {
+					return admin.NewError(admin.CodeUnreachable, "no server runs on %s", data)
+				}
+				c.endpoint = s.Endpoint
+			}
+			client := c.server()
+			info, err := client.Info(ctx)
+			if err != nil {
+				return err
+			}
+			if err := client.Shutdown(ctx); err != nil {
+				return err
+			}
+			c.say("stopping the server at %s", client.Endpoint())
+			if err := gone(ctx, client, info); err != nil {
+				return err
+			}
+			c.say("stopped")
+			return c.done(map[string]any{"endpoint": client.Endpoint(), "pid": info.PID}, nil)
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "stop the server running on that data `directory`")
+	cmd.Flags().Var(&timeout, "timeout", "how long to wait for its end")
+	return cmd
+}
+
+// gone waits for a server's end: until its state file has gone where it has
+// one on this machine, else until nobody listens any more.
+func gone(ctx context.Context, client *admin.Client, info admin.Info) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		here := false
+		if info.StateFile != "" {
+			s, err := readState(filepath.Dir(info.StateFile))
+			here = err == nil && s.PID == info.PID && alive(info.PID)
+		}
+		if !here && hasCode(client.Healthy(ctx), admin.CodeUnreachable) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return admin.NewError(admin.CodeWaitExpired, "the server at %s has not ended yet (pid %d)", client.Endpoint(), info.PID)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/dlq/morgue"
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/runtime/pool"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/stream/natsstream"
+	"github.com/wasmill/wasmill/telemetry"
+	"github.com/wasmill/wasmill/triggers/poll"
+	"github.com/wasmill/wasmill/triggers/shard"
+)
+
+// The faces below turn what the parts say into what package admin asks. They
+// hold no rules.
+
+type streamFace struct {
+	*natsstream.Store
+	meters *telemetry.Telemetry
+}
+
+func (f streamFace) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry) ([]stream.PutResult, error) {
+	results, err := f.Store.Put(ctx, ref, entries)
+	records, bytes := 0, 0
+	for i, r := range results {
+		if r.Err == nil {
+			records++
+			bytes += len(entries[i].Data) + len(entries[i].PartitionKey)
+		}
+	}
+	if records > 0 {
+		f.meters.Put(ref.Name, records, bytes)
+	}
+	return results, err
+}
+
+func (f streamFace) Read(ctx context.Context, ref stream.Ref, shard string, pos stream.Position, limit int) (admin.Page, error) {
+	p, err := f.Store.Read(ctx, ref, shard, pos, limit)
+	return admin.Page{Records: p.Records, Next: p.Next, Ended: p.Ended, Gap: p.Gap}, err
+}
+
+func (f streamFace) Stats(ctx context.Context, ref stream.Ref) ([]admin.ShardStats, error) {
+	all, err := f.Store.Stats(ctx, ref)
+	out := make([]admin.ShardStats, len(all))
+	for i, s := range all {
+		out[i] = admin.ShardStats{Shard: s.Shard.ID, Records: s.Records, Bytes: s.Bytes, First: s.First, Next: s.Next, Oldest: s.Oldest, Newest: s.Newest}
+	}
+	return out, err
+}
+
+type logFace struct{ pool *pool.Pool }
+
+func (f logFace) Tail(function string, n int) []admin.LogLine {
+	lines := f.pool.Logs(function).Tail(n)
+	out := make([]admin.LogLine, len(lines))
+	for i, l := range lines {
+		out[i] = viewLine(l)
+	}
+	return out
+}
+
+func (f logFace) Follow(ctx context.Context, function string, n int) <-chan admin.LogLine {
+	out := make(chan admin.LogLine) // this goroutine sends and closes
+	go func() {
+		defer close(out)
+		for l := range f.pool.Logs(function).FollowTail(ctx, n) {
+			select {
+			case out <- viewLine(l):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+func viewLine(l pool.LogLine) admin.LogLine {
+	return admin.LogLine{Time: l.Time.UTC(), RequestID: l.RequestID, Line: strings.ToValidUTF8(l.Text, "\ufffd")}
+}
+
+type triggerFace struct{ *poll.Manager }
+
+func (f triggerFace) Status(ctx context.Context, name string) ([]admin.ShardProgress, error) {
+	st, err := f.Manager.Status(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]admin.ShardProgress, len(st.Shards))
+	for i, s := range st.Shards {
+		p := admin.ShardProgress{Shard: s.Shard, Next: s.Next, End: s.Tip, Lag: s.Lag, LagAge: admin.Duration(s.Age.Truncate(time.Millisecond)),
+			Done: s.Done, Buried: s.Buried, Gaps: s.Gaps, Ended: s.Ended, Problem: s.Problem}
+		if p.Problem == "" {
+			p.Problem = st.Problem
+		}
+		if m := s.Machine; m != nil {
+			p.InFlight, p.LastOutcome = m.Out, m.LastOutcome
+			for _, u := range m.Units {
+				p.Attempts = max(p.Attempts, u.Attempts)
+				if u.State == shard.UnitBackoff {
+					p.Waiting++
+					if p.RetryAt.IsZero() || u.Until.Before(p.RetryAt) {
+						p.RetryAt = u.Until
+					}
+				}
+				if e := u.LastError; e.Type != "" || e.Message != "" {
+					p.LastError = strings.TrimPrefix(e.Type+": "+e.Message, ": ")
+				}
+			}
+		}
+		out[i] = p
+	}
+	return out, nil
+}
+
+type letterFace struct{ *morgue.Morgue }
+
+func (f letterFace) List(ctx context.Context, pick admin.LetterFilter) ([]dlq.Letter, error) {
+	return f.Morgue.List(ctx, filter(pick))
+}
+
+func (f letterFace) Purge(ctx context.Context, pick admin.LetterFilter) (int, error) {
+	return f.Morgue.Purge(ctx, filter(pick))
+}
+
+func filter(f admin.LetterFilter) morgue.Filter {
+	out := morgue.Filter{Trigger: f.Trigger, Stream: f.Stream, Reason: f.Reason, Error: f.Error, Since: f.Since, Before: f.Before, Limit: f.Limit}
+	if f.ID != "" {
+		out.IDs = []string{f.ID}
+	}
+	return out
+}
+
+// healthy gives the store a moment: a restart after a full disk is no news.
+func healthy(nd *natsd.Server) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		return nd.Healthy(ctx)
+	}
+}
+
+func (s *Server) info(nd *natsd.Server) admin.Info {
+	used, free := nd.Usage()
+	v := admin.Info{Version: s.config.Version, PID: os.Getpid(), Endpoint: s.Endpoint(), StateFile: s.config.StateFile, Memory: s.config.Memory,
+		Durability: "disk", AllowReset: s.config.AllowReset, Used: used, Free: free, Started: s.started.UTC()}
+	if s.config.Relaxed {
+		v.Durability = "os"
+	}
+	if dir, err := filepath.Abs(s.config.Data); err == nil && s.config.Data != "" {
+		v.DataDir = dir
+	}
+	return v
+}
+
+func observeInvocations(t *telemetry.Telemetry) pool.Observer {
+	return pool.Observer{
+		Started: func(_ *runtime.Invocation, v functions.Version) { t.Running(v.Function, 1) },
+		Ended: func(_ *runtime.Invocation, r *runtime.Result) {
+			t.Running(r.Version.Function, -1)
+			t.Invoked(r.Version.Function, *r)
+		},
+	}
+}
+
+func observeTriggers(t *telemetry.Telemetry) poll.Observer {
+	return poll.Observer{Polled: t.Polled, Invoked: t.Delivered, Failed: t.Failed, Dropped: t.Buried, Iterator: t.Iterator, Invoking: t.Batch, Lost: t.Lost}
+}

@@ -1,0 +1,308 @@
+// Package server builds a wasmill from its parts, bottom up, and takes it down
+// again, top down. It decides nothing: what it holds is the order of things.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/dlq/morgue"
+	"github.com/wasmill/wasmill/functions/store"
+	"github.com/wasmill/wasmill/internal/history"
+	"github.com/wasmill/wasmill/internal/kv"
+	"github.com/wasmill/wasmill/internal/log"
+	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/runtime/pool"
+	"github.com/wasmill/wasmill/runtime/wasm"
+	"github.com/wasmill/wasmill/stream/natsstream"
+	"github.com/wasmill/wasmill/telemetry"
+	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/journal"
+	"github.com/wasmill/wasmill/triggers/poll"
+	"github.com/wasmill/wasmill/triggers/relay"
+)
+
+// Config says what to build. Exactly one of Data and Memory is wanted.
+type Config struct {
+	// Data is the data directory, made if missing.
+	Data string
+	// Memory keeps everything in memory, MaxMemory bytes at most (default 1 GiB).
+	Memory    bool
+	MaxMemory int64
+	// Listen is the address of the HTTP listener. Defaults to 127.0.0.1:4566;
+	// port 0 picks a free one.
+	Listen string
+	// Reserve is disk space to leave free, in bytes; 0: natsd's default.
+	Reserve int64
+	// Relaxed acknowledges what the operating system has taken, without fsync.
+	Relaxed bool
+	// AllowReset opens POST /_wasmill/reset.
+	AllowReset bool
+	// Version is wasmill's own, for those who ask.
+	Version string
+	// StateFile is where whoever runs the server says that it runs; the server
+	// only tells of it.
+	StateFile string
+	// Logger takes what the server has to say. Defaults to none.
+	Logger *slog.Logger
+}
+
+var (
+	// ErrLocked means another process has the data directory open.
+	ErrLocked = errors.New("server: data directory in use")
+	// ErrNewerData means the data directory was written by a newer release.
+	ErrNewerData = errors.New("server: data directory cannot be opened")
+	// ErrListen means the address cannot be listened on.
+	ErrListen = errors.New("server: listen")
+)
+
+// Server is a running wasmill.
+type Server struct {
+	config  Config
+	started time.Time
+	stop    closers
+	addr    net.Addr
+
+	ending   chan struct{} // closed by the first of Shutdown and Close: answers without an end must end
+	asked    chan struct{} // closed by Shutdown
+	once     sync.Once     // closes ending
+	askOnce  sync.Once     // closes asked
+	shutOnce sync.Once     // runs stop
+	shutErr  error         // of stop
+}
+
+// closers are undone last first.
+type closers []closer
+
+type closer struct {
+	what string
+	do   func(ctx context.Context) error
+}
+
+func (c *closers) add(what string, do func(context.Context) error) {
+	*c = append(*c, closer{what, do})
+}
+
+func (c closers) close(ctx context.Context) error {
+	var errs []error
+	for i := len(c) - 1; i >= 0; i-- {
+		if err := c[i].do(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", c[i].what, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Start builds a server and has it listen. When it returns without an error,
+// the server serves. ctx bounds the start only.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:4566")
+	c.Version = cmp.Or(c.Version, "dev")
+	s := &Server{config: c, started: time.Now(), ending: make(chan struct{}), asked: make(chan struct{})}
+	// The address first: it is the likeliest to fail, and nothing is done yet.
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrListen, err)
+	}
+	s.addr = ln.Addr()
+	if err := s.build(ctx, ln); err != nil {
+		ln.Close()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return nil, errors.Join(err, s.stop.close(bounded))
+	}
+	return s, nil
+}
+
+func (s *Server) build(ctx context.Context, ln net.Listener) error {
+	c := s.config
+	component := func(name string) *slog.Logger { return c.Logger.With("component", name) }
+
+	events, err := history.FromEnv()
+	if err != nil {
+		return err
+	}
+	s.stop.add("history", func(context.Context) error { return events.Close() })
+	meters, err := telemetry.New(ctx, c.Version)
+	if err != nil {
+		return err
+	}
+	s.stop.add("telemetry", meters.Shutdown)
+
+	// 1: matter
+	nd, err := natsd.Start(ctx, natsd.Options{Dir: c.Data, Memory: c.Memory, MaxMemory: c.MaxMemory, Reserve: c.Reserve, Relaxed: c.Relaxed, Logger: component("store")})
+	switch {
+	case errors.Is(err, natsd.ErrLocked):
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	case errors.Is(err, natsd.ErrFormat):
+		return fmt.Errorf("%w: %w", ErrNewerData, err)
+	case err != nil:
+		return err
+	}
+	s.stop.add("store", nd.Close)
+	logs := log.New(nd, log.Options{Logger: component("log")})
+	s.stop.add("logs", logs.Close)
+	streams, err := natsstream.Open(ctx, nd, logs, natsstream.Options{Logger: component("streams")})
+	if err != nil {
+		return err
+	}
+	s.stop.add("streams", streams.Close)
+	cache, err := s.cacheDir()
+	if err != nil {
+		return err
+	}
+	engine, err := wasm.NewEngine(ctx, wasm.Options{CacheDir: cache})
+	if err != nil {
+		return err
+	}
+	s.stop.add("engine", engine.Close)
+	registry, err := store.Open(ctx, nd, engine)
+	if err != nil {
+		return err
+	}
+	journals := journal.Open(nd, journal.Options{Logger: component("journal")})
+	mappings, err := kv.Open[triggers.Mapping](ctx, nd, "triggers")
+	if err != nil {
+		return err
+	}
+
+	// 3: engine
+	runner := pool.New(registry, engine, pool.Options{Logger: component("pool"), Observer: observeInvocations(meters)})
+	s.stop.add("functions", runner.Close)
+	registry.Watch(runner.Changed)
+	letters, err := morgue.Open(ctx, nd, journals)
+	if err != nil {
+		return err
+	}
+	carrier := relay.New(nd, journals, letters, component("relay"))
+	s.run("relay", component("relay"), carrier.Run)
+	mill := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: runner, Relay: carrier, Functions: registry,
+		History: events, Observer: observeTriggers(meters), Logger: component("triggers")})
+	if err := mill.Start(ctx); err != nil {
+		return err
+	}
+	s.stop.add("triggers", func(ctx context.Context) error {
+		// Calls under way may end, but not use up the time that writing down
+		// how they ended takes.
+		ctx, cancel := early(ctx)
+		defer cancel()
+		return mill.Close(ctx)
+	})
+	if all, err := registry.List(ctx); err == nil {
+		runner.Warm(all)
+	}
+
+	// 4: face
+	face := admin.New(admin.Deps{
+		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters},
+		Metrics: meters.Handler(), Healthy: healthy(nd), Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset,
+		Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
+	})
+	s.serve(ln, face)
+	return nil
+}
+
+// run starts something that lasts as long as the server.
+func (s *Server) run(what string, logger *slog.Logger, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{}) // closed when run has returned
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			logger.Error("ended by itself", "error", err)
+		}
+	}()
+	s.stop.add(what, func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+// serve answers HTTP until it is stopped.
+func (s *Server) serve(ln net.Listener, h http.Handler) {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug)}
+	done := make(chan struct{}) // closed when Serve has returned
+	go func() {
+		defer close(done)
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.config.Logger.Error("the listener ended by itself", "error", err)
+			s.Shutdown()
+		}
+	}()
+	s.stop.add("listener", func(ctx context.Context) error {
+		ctx, cancel := early(ctx)
+		defer cancel()
+		err := srv.Shutdown(ctx)
+		if err != nil {
+			err = srv.Close()
+		}
+		<-done
+		return err
+	})
+}
+
+// early ends a while before ctx does, so that what comes after has time left.
+func early(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
+}
+
+// cacheDir is where compiled code is kept; in memory there is none.
+func (s *Server) cacheDir() (string, error) {
+	if s.config.Memory {
+		return "", nil
+	}
+	dir := filepath.Join(s.config.Data, "cache")
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.addr }
+
+// Endpoint is its URL for clients on this machine.
+func (s *Server) Endpoint() string {
+	host, port, err := net.SplitHostPort(s.addr.String())
+	if err != nil {
+		return "http://" + s.addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Done is closed when somebody asked for the server's end; Close brings it.
+func (s *Server) Done() <-chan struct{} { return s.asked }
+
+// Shutdown asks for the server's end and returns at once.
+func (s *Server) Shutdown() {
+	s.askOnce.Do(func() { close(s.asked) })
+}
+
+// Close stops the server in two steps: it takes nothing new and lets what is
+// under way end; what has not ended shortly before ctx does is cut short, and
+// runs again after the next start. Closing again returns what the first returned.
+func (s *Server) Close(ctx context.Context) error {
+	s.once.Do(func() { close(s.ending) })
+	s.Shutdown()
+	s.shutOnce.Do(func() { s.shutErr = s.stop.close(ctx) })
+	return s.shutErr
+}

@@ -1,0 +1,217 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wasmill/wasmill/api/admin"
+)
+
+func start(t *testing.T, c Config) *Server {
+	t.Helper()
+	c.Listen = "127.0.0.1:0"
+	s, err := Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeIt(t, s) })
+	return s
+}
+
+func closeIt(t *testing.T, s *Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// call returns status and body of an answer.
+func call(t *testing.T, method, url, body string, header http.Header) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	if host := header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}
+
+// refused checks that an answer is an error of that code.
+func refused(t *testing.T, what string, status int, body string, wantStatus int, code, says string) {
+	t.Helper()
+	var e admin.Error
+	if err := json.Unmarshal([]byte(body), &e); err != nil || status != wantStatus || e.Code != code || !strings.Contains(e.Message, says) {
+		t.Errorf("%s: %d %s, want %d %s %q", what, status, body, wantStatus, code, says)
+	}
+}
+
+func TestRequestsAreTakenExactlyOrNotAtAll(t *testing.T) {
+	s := start(t, Config{Memory: true})
+	v1 := s.Endpoint() + admin.Prefix
+	tests := []struct {
+		what, method, path, body string
+		status                   int
+		code, says               string
+	}{
+		{"a misspelt field", "POST", "/streams", `{"name":"s","shard":4}`, 400, admin.CodeBadRequest, `unknown field "shard"; did you mean shards?`},
+		{"a misspelt field within", "POST", "/streams/s/records", `{"records":[{"kye":"a"}]}`, 400, admin.CodeBadRequest, "did you mean key?"},
+		{"no JSON", "POST", "/streams", `name=s`, 400, admin.CodeBadRequest, "cannot be read"},
+		{"nothing", "POST", "/streams", ``, 400, admin.CodeBadRequest, "no body"},
+		{"two objects", "POST", "/streams", `{"name":"s"}{"name":"t"}`, 400, admin.CodeBadRequest, "goes on"},
+		{"a value of the wrong kind", "POST", "/streams", `{"name":7}`, 400, admin.CodeBadRequest, "name"},
+		{"no duration", "POST", "/streams", `{"name":"s","retention":"long"}`, 400, admin.CodeBadRequest, "is no duration"},
+		{"a body too large", "POST", "/streams", `{"name":"` + strings.Repeat("x", 2<<20) + `"}`, 413, admin.CodeTooLarge, "1048576"},
+		{"a misspelt parameter", "GET", "/dead-letters?triger=x", ``, 400, admin.CodeBadRequest, "did you mean trigger?"},
+		{"a parameter out of range", "GET", "/dead-letters?limit=-1", ``, 400, admin.CodeBadRequest, "limit"},
+		{"a purge of everything by accident", "DELETE", "/dead-letters", ``, 400, admin.CodeBadRequest, "all=true"},
+		{"text and data", "POST", "/streams/s/records", `{"records":[{"key":"k","text":"a","data":"YQ=="}]}`, 400, admin.CodeBadRequest, "want one"},
+		{"a trigger that moves", "PATCH", "/triggers/t", `{"stream":"other"}`, 400, admin.CodeTriggerInvalid, "cannot be changed"},
+		{"no such path", "GET", "/nothing", ``, 404, admin.CodeNoSuchPath, "nothing is served"},
+		{"no such method", "PUT", "/streams", ``, 404, admin.CodeNoSuchPath, "PUT"},
+		{"no module", "POST", "/functions/f1", `text`, 422, admin.CodeCodeRefused, ""},
+		{"too many records", "POST", "/streams/s/records", `{"records":[` + strings.Repeat(`{"key":"k"},`, 500) + `{"key":"k"}]}`, 400, admin.CodeStreamInvalid, "500"},
+	}
+	if status, body := call(t, "POST", v1+"/streams", `{"name":"s"}`, nil); status != 201 {
+		t.Fatalf("create: %d %s", status, body)
+	}
+	for _, tt := range tests {
+		status, body := call(t, tt.method, v1+tt.path, tt.body, nil)
+		refused(t, tt.what, status, body, tt.status, tt.code, tt.says)
+	}
+}
+
+func TestWebPagesAreKeptOut(t *testing.T) {
+	s := start(t, Config{Memory: true, AllowReset: true})
+	reset := s.Endpoint() + "/_wasmill/reset"
+	tests := []struct {
+		what   string
+		header http.Header
+		status int
+	}{
+		{"a program", nil, 200},
+		{"a page of another site", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}, 403},
+		{"an older browser", http.Header{"Origin": {"https://evil.example"}}, 403},
+		{"a page that rebound its name", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"http://evil.example"}, "Host": {"evil.example"}}, 403},
+		{"our own page", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {s.Endpoint()}}, 200},
+		{"another container", http.Header{"Host": {"wasmill:4566"}}, 200},
+	}
+	for _, tt := range tests {
+		if status, body := call(t, "POST", reset, "", tt.header); status != tt.status {
+			t.Errorf("%s: %d %s, want %d", tt.what, status, body, tt.status)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := start(t, Config{Memory: true, Version: "1.2.3"})
+	if status, body := call(t, "GET", s.Endpoint()+"/_wasmill/health", "", nil); status != 200 || !strings.Contains(body, `"status":"ok"`) || !strings.Contains(body, `"version":"1.2.3"`) {
+		t.Errorf("health: %d %s", status, body)
+	}
+	var ls struct {
+		Services map[string]string
+		Version  string
+	}
+	status, body := call(t, "GET", s.Endpoint()+"/_localstack/health", "", nil)
+	if err := json.Unmarshal([]byte(body), &ls); err != nil || status != 200 || ls.Services == nil || ls.Version == "" {
+		t.Errorf("LocalStack's health: %d %s", status, body)
+	}
+	if status, body := call(t, "GET", s.Endpoint()+"/_wasmill/metrics", "", nil); status != 200 {
+		t.Errorf("metrics: %d %s", status, body)
+	}
+	status, body = call(t, "POST", s.Endpoint()+"/_wasmill/reset", "", nil)
+	refused(t, "reset without leave", status, body, 403, admin.CodeResetRefused, "--allow-reset")
+}
+
+// TestPutCountsInTheMetrics also shows that what AWS has a name for bears it.
+func TestPutCountsInTheMetrics(t *testing.T) {
+	s := start(t, Config{Memory: true})
+	c := admin.NewClient(s.Endpoint())
+	defer c.Close()
+	if _, err := c.CreateStream(t.Context(), admin.StreamSpec{Name: "orders"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Put(t.Context(), "orders", []admin.Entry{{Key: "a", Text: "1"}, {Key: "b", Data: []byte{0xff}}}); err != nil {
+		t.Fatal(err)
+	}
+	_, body := call(t, "GET", s.Endpoint()+"/_wasmill/metrics", "", nil)
+	if !strings.Contains(body, "IncomingRecords") || !strings.Contains(body, `StreamName="orders"`) {
+		t.Errorf("metrics:\n%s", body)
+	}
+}
+
+func TestWhatIsStoredOutlivesTheServer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := start(t, Config{Data: dir})
+	if _, err := Start(t.Context(), Config{Data: dir, Listen: "127.0.0.1:0"}); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second server on the directory: %v", err)
+	}
+	if _, err := Start(t.Context(), Config{Memory: true, Listen: s.Addr().String()}); !errors.Is(err, ErrListen) {
+		t.Errorf("a second server on the address: %v", err)
+	}
+	c := admin.NewClient(s.Endpoint())
+	if _, err := c.CreateStream(t.Context(), admin.StreamSpec{Name: "orders", Shards: 2}); err != nil {
+		t.Fatal(err)
+	}
+	put, err := c.Put(t.Context(), "orders", []admin.Entry{{Key: "a", Text: "first"}})
+	if err != nil || put.Failed != 0 {
+		t.Fatal(put, err)
+	}
+	c.Close()
+	closeIt(t, s)
+	select {
+	case <-s.Done():
+	default:
+		t.Error("a closed server is not done")
+	}
+
+	s = start(t, Config{Data: dir})
+	c = admin.NewClient(s.Endpoint())
+	defer c.Close()
+	var got bytes.Buffer
+	err = c.Tail(t.Context(), "orders", admin.TailOptions{}, func(l admin.TailLine) error {
+		if l.Record != nil {
+			got.Write(l.Record.Payload())
+			if l.Record.Sequence != put.Results[0].Sequence {
+				t.Errorf("sequence %s, was %s", l.Record.Sequence, put.Results[0].Sequence)
+			}
+		}
+		return nil
+	})
+	if err != nil || got.String() != "first" {
+		t.Errorf("after a restart: %q, %v", got.String(), err)
+	}
+}
+
+func TestShutdownFromOutside(t *testing.T) {
+	s := start(t, Config{Memory: true})
+	c := admin.NewClient(s.Endpoint())
+	defer c.Close()
+	if err := c.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-s.Done()
+}

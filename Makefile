@@ -19,7 +19,7 @@ build: ## build the one static binary, bin/wasmill
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wasmill
 
 demo: build ## a week of earthquakes through a Go Lambda handler, poison buried
-	@bash samples/quakes/demo.sh $(BIN)
+	@$(GO) run ./samples/demo $(BIN)
 
 test: ## run the tests
 	$(GO) test -timeout 20m ./...

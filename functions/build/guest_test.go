@@ -85,6 +85,11 @@ func (l *lines) String() string {
 // environment starts code, which was built from a guest.
 func environment(t *testing.T, code []byte, env map[string]string) (runtime.Environment, *lines, error) {
 	t.Helper()
+	return environmentOf(t, code, functions.Config{Memory: 256, Timeout: time.Minute, Environment: env})
+}
+
+func environmentOf(t *testing.T, code []byte, c functions.Config) (runtime.Environment, *lines, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	program, info, err := engine(t).Load(ctx, code, nil)
@@ -94,8 +99,7 @@ func environment(t *testing.T, code []byte, env map[string]string) (runtime.Envi
 	t.Cleanup(func() { _ = program.Close() })
 	log := &lines{}
 	e, err := program.New(ctx, functions.Version{
-		Function: "fn", Version: "7", Code: info,
-		Config: functions.Config{Memory: 256, Timeout: time.Minute, Environment: env},
+		Function: "fn", Version: "7", Code: info, Config: c,
 	}, log)
 	if err == nil {
 		t.Cleanup(func() { _ = e.Close() })
@@ -342,6 +346,17 @@ func TestReaderIsClosedBeforeTheNextInvocation(t *testing.T) {
 		if res := invoke(t, e, runtime.Invocation{Payload: []byte(`{}`)}); string(res.Response) != want {
 			t.Errorf("got %q %s, want %q", res.Response, res.ErrorMessage, want)
 		}
+	}
+}
+
+func TestLiveDataMayBeHalfOfTheMemory(t *testing.T) {
+	engine(t)
+	e, _, err := environmentOf(t, guests.code, functions.Config{Memory: 128, Timeout: time.Minute, Environment: map[string]string{"CASE": "live"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := invoke(t, e, runtime.Invocation{Payload: []byte(`{}`)}); string(res.Response) != "60" {
+		t.Errorf("got %v %s: %s", res.Outcome, res.ErrorType, res.ErrorMessage)
 	}
 }
 

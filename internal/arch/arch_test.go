@@ -35,7 +35,7 @@ var floors = map[string]int{
 	// 5 wiring
 	"server": 5,
 	// 6 street
-	"cmd/wasmill": 6, "bench": 6, "internal/arch": 6,
+	"cmd/wasmill": 6, "samples/demo": 6, "bench": 6, "internal/arch": 6,
 	// helpers of tests, named for whom they help
 	"internal/natsd/natsdtest": 1, "runtime/wasm/wasmtest": 1,
 }

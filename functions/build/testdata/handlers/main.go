@@ -214,6 +214,18 @@ func main() {
 		lambda.Start(func(e in) { panic("at " + e.Name) })
 	case "panic-error":
 		lambda.Start(func() { panic(&ownError{8}) })
+	case "live":
+		lambda.Start(func() (int, error) {
+			live := 0
+			var kept [][]byte
+			for len(kept) < 60 {
+				kept = append(kept, make([]byte, 1<<20))
+				for range 4 {
+					live += len(make([]byte, 1<<20)) // garbage
+				}
+			}
+			return len(kept), nil
+		})
 	case "exit":
 		lambda.Start(func() { os.Exit(3) })
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,6 +148,11 @@ func healthy(nd *natsd.Server) func(context.Context) error {
 		defer cancel()
 		return nd.Healthy(ctx)
 	}
+}
+
+// noRoom knows the store's errors, which package admin does not.
+func noRoom(err error) bool {
+	return errors.Is(err, natsd.ErrReserve) || errors.Is(err, natsd.ErrDown)
 }
 
 func (s *Server) info(nd *natsd.Server) admin.Info {

@@ -60,8 +60,9 @@ type Config struct {
 var (
 	// ErrLocked means another process has the data directory open.
 	ErrLocked = errors.New("server: data directory in use")
-	// ErrNewerData means the data directory was written by a newer release.
-	ErrNewerData = errors.New("server: data directory cannot be opened")
+	// ErrData means the data directory was written by a newer release, or is
+	// none. Nothing in it was touched.
+	ErrData = errors.New("server: data directory cannot be opened")
 	// ErrListen means the address cannot be listened on.
 	ErrListen = errors.New("server: listen")
 )
@@ -148,7 +149,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	case errors.Is(err, natsd.ErrLocked):
 		return fmt.Errorf("%w: %w", ErrLocked, err)
 	case errors.Is(err, natsd.ErrFormat):
-		return fmt.Errorf("%w: %w", ErrNewerData, err)
+		return fmt.Errorf("%w: %w", ErrData, err)
 	case err != nil:
 		return err
 	}
@@ -208,7 +209,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	// 4: face
 	face := admin.New(admin.Deps{
 		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters},
-		Metrics: meters.Handler(), Healthy: healthy(nd), Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset,
+		Metrics: meters.Handler(), Healthy: healthy(nd), NoRoom: noRoom, Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset,
 		Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
 	})
 	s.serve(ln, face)

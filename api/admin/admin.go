@@ -125,7 +125,7 @@ type LetterFilter struct {
 	Limit               int       // list only the newest so many; 0: all
 }
 
-// Deps is what the API stands on. All but Logs, Metrics, Shutdown and Healthy are required.
+// Deps is what the API stands on. All but Logs, Metrics, Healthy, NoRoom and Shutdown are required.
 type Deps struct {
 	Streams   Streams
 	Functions Functions
@@ -137,6 +137,8 @@ type Deps struct {
 	Metrics http.Handler
 	// Healthy says why the server cannot serve, or nil.
 	Healthy func(ctx context.Context) error
+	// NoRoom says of an error of the parts that the store cannot write now.
+	NoRoom func(error) bool
 	// Info describes the server.
 	Info func() Info
 	// Services are the AWS services answered on AWS's own wire ("kinesis", …),

@@ -78,7 +78,7 @@ const (
 
 	CodeUnavailable  = "WM6001"
 	CodeLocked       = "WM6002"
-	CodeNewerData    = "WM6003"
+	CodeDataDir      = "WM6003"
 	CodeAddressInUse = "WM6004"
 	CodeNoNATS       = "WM6005"
 	CodeStartFailed  = "WM6006"
@@ -207,9 +207,9 @@ var Codes = []Code{
 	{CodeLocked, Conflict, 0, false, "The data directory is in use",
 		"Another wasmill server has the data directory open. Two servers on one directory would destroy it, so the second is refused.",
 		[]Action{{"stop the other server", "wasmill down"}, {"or use another directory", "wasmill up --data DIR"}}},
-	{CodeNewerData, Failed, 0, false, "The data directory is from a newer wasmill",
-		"The directory was written in a format this version does not know. It was not touched.",
-		[]Action{{"run the newer version, or use another directory", "wasmill up --data DIR"}}},
+	{CodeDataDir, Failed, 0, false, "The data directory cannot be opened",
+		"The directory was written by a newer wasmill, in a format this version does not know, or it holds other things and was never a data directory. Nothing in it was touched.",
+		[]Action{{"use another directory, or the newer version", "wasmill up --data DIR"}}},
 	{CodeAddressInUse, Conflict, 0, false, "The address is in use",
 		"Another program listens on the address already: another wasmill, LocalStack, or anything else.",
 		[]Action{{"listen on a port that is free", "wasmill up --listen :0"}}},

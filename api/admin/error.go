@@ -23,9 +23,14 @@ type Error struct {
 	Retryable bool           `json:"retryable"`
 	Details   map[string]any `json:"details"`
 	Actions   []Action       `json:"actions"` // what to do next, best first
+
+	cause error // of an internal error
 }
 
 func (e *Error) Error() string { return e.Message }
+
+// Unwrap is what an error came from, on the side where it arose.
+func (e *Error) Unwrap() error { return e.cause }
 
 // NewError makes an error of a code; what the code says of itself is filled in.
 func NewError(code, format string, args ...any) *Error { return newError(code, format, args...) }
@@ -109,7 +114,19 @@ func toError(err error) *Error {
 	if errors.Is(err, context.Canceled) {
 		return newError(CodeStopping, "%v", err)
 	}
-	return newError(CodeInternal, "%v", err)
+	e := newError(CodeInternal, "%v", err)
+	e.cause = err
+	return e
+}
+
+// toError also knows what the store says when it cannot write, in whatever a
+// part has wrapped it.
+func (h *handler) toError(err error) *Error {
+	e := toError(err)
+	if e.Code == CodeInternal && h.NoRoom != nil && h.NoRoom(err) {
+		return newError(CodeUnavailable, "%v", err)
+	}
+	return e
 }
 
 // plain takes the sentinel's own words out of an error's text where something
@@ -130,7 +147,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) && !h.closing() {
 		return // the caller has gone
 	}
-	e := toError(err)
+	e := h.toError(err)
 	if e.Code == CodeInternal {
 		h.Logger.Error("admin: call failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}

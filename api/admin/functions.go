@@ -132,7 +132,7 @@ func (h *handler) deploy(w http.ResponseWriter, r *http.Request, put func(contex
 				if !out.begun {
 					return err
 				}
-				out.send(DeployLine{Error: toError(err)})
+				out.send(DeployLine{Error: h.toError(err)})
 				return nil
 			}
 			view := viewFunction(res.v)
@@ -293,7 +293,7 @@ func viewFunctions(all []functions.Version) []Function {
 // ofFunction turns an error about a function into one that names its like.
 func (h *handler) ofFunction(ctx context.Context, err error, name, qualifier string) error {
 	if _, done := errors.AsType[*Error](err); done || !errors.Is(err, functions.ErrNotFound) {
-		return named(err, name)
+		return h.named(err, name)
 	}
 	if versions, known := h.Functions.Versions(ctx, name); known == nil && qualifier != "" {
 		var have []string

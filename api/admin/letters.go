@@ -74,7 +74,7 @@ func (h *handler) purgeLetters(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) ofLetter(err error, id string) error {
-	e := toError(err)
+	e := h.toError(err)
 	if e.Code == CodeLetterNotFound {
 		e.Message = "there is no dead letter " + id
 		e.With("id", id)

@@ -99,7 +99,7 @@ func keyShare(s stream.Shard) float64 {
 // ofStream turns an error about a stream into one that names its like.
 func (h *handler) ofStream(ctx context.Context, err error, name string) error {
 	if _, done := errors.AsType[*Error](err); done || !errors.Is(err, stream.ErrNotFound) {
-		return named(err, name)
+		return h.named(err, name)
 	}
 	if d, described := h.Streams.Describe(ctx, stream.Local(name)); described == nil {
 		return newError(CodeShardNotFound, "%s", plain(err, stream.ErrNotFound)).Named(d.Name)
@@ -113,7 +113,7 @@ func (h *handler) ofStream(ctx context.Context, err error, name string) error {
 }
 
 // named fills a resource's name into an error's actions.
-func named(err error, name string) error { return toError(err).Named(name) }
+func (h *handler) named(err error, name string) error { return h.toError(err).Named(name) }
 
 func (h *handler) putRecords(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
@@ -140,7 +140,7 @@ func (h *handler) putRecords(w http.ResponseWriter, r *http.Request) error {
 	for i, res := range results {
 		if res.Err != nil {
 			answer.Failed++
-			answer.Results[i].Error = toError(res.Err)
+			answer.Results[i].Error = h.toError(res.Err)
 			continue
 		}
 		answer.Results[i] = PutResult{Shard: res.Shard, Sequence: res.Sequence.String()}
@@ -192,6 +192,21 @@ func (h *handler) tailRecords(w http.ResponseWriter, r *http.Request) error {
 	if len(t.shards) == 0 {
 		return newError(CodeShardNotFound, "stream %s has no shard %q", name, only).Named(name).suggest(only, ids)
 	}
+	if !follow {
+		// What is stored now is all there is to it: a stream that is written to
+		// all the time would never end.
+		stats, err := h.Streams.Stats(ctx, d.Ref)
+		if err != nil {
+			return h.ofStream(ctx, err, name)
+		}
+		for _, s := range t.shards {
+			for _, st := range stats {
+				if st.Shard == s.id {
+					s.until = st.Next
+				}
+			}
+		}
+	}
 	// The first page of every shard, before the header: positions that cannot be read are still an error of the call,
 	// and "latest" is settled for all shards before the caller learns that the tail has begun.
 	for _, s := range t.shards {
@@ -206,7 +221,7 @@ func (h *handler) tailRecords(w http.ResponseWriter, r *http.Request) error {
 		return nil // the caller has gone
 	}
 	if err != nil {
-		t.out.send(TailLine{Error: toError(err)})
+		t.out.send(TailLine{Error: h.toError(err)})
 		return nil
 	}
 	t.out.send(TailLine{End: &End{Records: t.sent, More: t.full()}})
@@ -243,6 +258,7 @@ type tailShard struct {
 	pos   stream.Position
 	page  []stream.Record // read and not sent
 	ended bool
+	until uint64 // running number that is not sent any more; 0: none
 }
 
 func (t *tail) full() bool { return t.limit > 0 && t.sent >= t.limit }
@@ -259,6 +275,10 @@ func (t *tail) fill(ctx context.Context, s *tailShard) error {
 		}
 	}
 	s.page, s.pos, s.ended = page.Records, page.Next, page.Ended
+	if n := len(s.page); s.until > 0 && n > 0 && s.page[n-1].Number >= s.until-1 {
+		s.ended = true
+		s.page = slices.DeleteFunc(s.page, func(r stream.Record) bool { return r.Number >= s.until })
+	}
 	return nil
 }
 

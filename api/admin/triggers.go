@@ -59,7 +59,7 @@ func (h *handler) createTrigger(w http.ResponseWriter, r *http.Request) error {
 	spec.apply(&c)
 	m, err := h.Triggers.Create(ctx, spec.Name, c, !spec.Paused)
 	if err != nil {
-		return named(err, spec.Name)
+		return h.named(err, spec.Name)
 	}
 	writeJSON(w, http.StatusCreated, viewTrigger(m))
 	return nil
@@ -217,9 +217,9 @@ func viewTrigger(m triggers.Mapping) Trigger {
 func (h *handler) ofTrigger(ctx context.Context, err error, name string) error {
 	if _, done := errors.AsType[*Error](err); done || !errors.Is(err, triggers.ErrNotFound) {
 		if errors.Is(err, functions.ErrNotFound) {
-			return toError(err)
+			return h.toError(err)
 		}
-		return named(err, name)
+		return h.named(err, name)
 	}
 	all, _ := h.Triggers.List(ctx) // a suggestion only
 	names := make([]string, len(all))

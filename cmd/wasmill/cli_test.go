@@ -266,7 +266,7 @@ func TestUpDetachedSaysWhyItDidNotStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := w.run("up", "--detach", "--data", dir, "--listen", ":0")
-	if o.status != 1 || !strings.Contains(o.err, admin.CodeNewerData) || !strings.Contains(o.err, "mine.txt") {
+	if o.status != 1 || !strings.Contains(o.err, admin.CodeDataDir) || !strings.Contains(o.err, "mine.txt") {
 		t.Errorf("%+v", o)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -184,10 +185,13 @@ func quick(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // progress repaints one line of a terminal; elsewhere it prints a line now and then.
 type progress struct {
-	c       *cli
-	every   time.Duration
+	c     *cli
+	every time.Duration
+
+	mu      sync.Mutex // guards what follows
 	last    time.Time
 	painted bool
+	ended   bool
 }
 
 func (c *cli) progress() *progress {
@@ -203,7 +207,9 @@ func (c *cli) moving() bool { return c.errTTY && !c.plain() && !c.quiet && !c.js
 
 // show prints text, unless the last one is too recent.
 func (p *progress) show(text func() string) {
-	if p.c.quiet || p.c.json || time.Since(p.last) < p.every {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended || p.c.quiet || p.c.json || time.Since(p.last) < p.every {
 		return
 	}
 	p.last = time.Now()
@@ -215,8 +221,11 @@ func (p *progress) show(text func() string) {
 	fmt.Fprintln(p.c.err, text())
 }
 
-// clear removes the line.
+// clear removes the line and shows no more.
 func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
 	if p.painted {
 		fmt.Fprint(p.c.err, "\r\x1b[K")
 		p.painted = false

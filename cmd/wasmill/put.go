@@ -98,6 +98,7 @@ type putter struct {
 	key      string  // empty: random
 	hashKey  string
 	parallel int
+	stalled  sync.Once // tells of the first wait for a server that cannot store
 
 	mu      sync.Mutex // guards what follows
 	stored  uint64
@@ -156,7 +157,7 @@ func (p *putter) all(ctx context.Context, in io.Reader, total int64) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	queues := make([]chan admin.Entry, p.parallel) // from the reader below, which closes them
+	queues := make([]chan admin.Entry, p.parallel) // from feed, which closes them
 	var workers sync.WaitGroup
 	for i := range queues {
 		queues[i] = make(chan admin.Entry, stream.MaxPutRecords)
@@ -167,42 +168,59 @@ func (p *putter) all(ctx context.Context, in io.Reader, total int64) error {
 			}
 		})
 	}
-	start, shown, read := time.Now(), p.c.progress(), int64(0)
-	seed := maphash.MakeSeed()
-	lines := bufio.NewReaderSize(in, 1<<20)
+	start, shown := time.Now(), p.c.progress()
+	fed := make(chan error, 1)
+	go func() {
+		fed <- p.feed(ctx, in, queues, func(read int64) {
+			shown.show(func() string { return p.state(start, read, total) })
+		})
+	}()
 	var bad error
-reading:
+	select {
+	case bad = <-fed:
+	case <-ctx.Done():
+		// A read from a pipe or terminal cannot be called back: it is left
+		// behind, and ends with the process.
+	}
+	workers.Wait()
+	shown.clear()
+	return p.finish(ctx, bad, time.Since(start))
+}
+
+// feed reads lines until their end and gives each to its key's worker.
+func (p *putter) feed(ctx context.Context, in io.Reader, queues []chan admin.Entry, progress func(read int64)) error {
+	defer func() {
+		for _, q := range queues {
+			close(q)
+		}
+	}()
+	lines, read, seed := bufio.NewReaderSize(in, 1<<20), int64(0), maphash.MakeSeed()
 	for number := 1; ; number++ {
 		line, err := readLine(lines)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil && err != io.EOF {
-			bad = admin.NewError(admin.CodeInput, "line %d: %v", number, err)
-			break
+			return admin.NewError(admin.CodeInput, "line %d: %v", number, err)
 		}
 		end := err == io.EOF
 		read += int64(len(line))
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
 			e, err := p.entry(line)
 			if err != nil {
-				bad = admin.NewError(admin.CodeInput, "line %d %v", number, err).With("line", number)
-				break
+				return admin.NewError(admin.CodeInput, "line %d %v", number, err).With("line", number)
 			}
 			select {
-			case queues[maphash.String(seed, e.Key)%uint64(p.parallel)] <- e:
+			case queues[maphash.String(seed, e.Key)%uint64(len(queues))] <- e:
 			case <-ctx.Done():
-				break reading
+				return ctx.Err()
 			}
 		}
-		shown.show(func() string { return p.state(start, read, total) })
+		progress(read)
 		if end {
-			break
+			return nil
 		}
 	}
-	for _, q := range queues {
-		close(q)
-	}
-	workers.Wait()
-	shown.clear()
-	return p.finish(ctx, bad, time.Since(start))
 }
 
 // readLine returns the next line with its end. It is the caller's until the next call or longer.
@@ -242,11 +260,15 @@ func (p *putter) work(ctx context.Context, queue <-chan admin.Entry) error {
 		if carried != nil {
 			batch, bytes, carried = append(batch, *carried), entrySize(*carried), nil
 		} else {
-			e, ok := <-queue
-			if !ok {
-				return nil
+			select {
+			case e, ok := <-queue:
+				if !ok {
+					return nil
+				}
+				batch, bytes = append(batch, e), entrySize(e)
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			batch, bytes = append(batch, e), entrySize(e)
 		}
 	filling:
 		for len(batch) < stream.MaxPutRecords {
@@ -314,6 +336,7 @@ func (p *putter) put(ctx context.Context, batch []admin.Entry) error {
 		if len(again) == 0 {
 			return nil
 		}
+		p.stalled.Do(func() { p.c.say("the server cannot store now, trying again for %s: %v", span(patience), err) })
 		if time.Now().After(until) {
 			p.mu.Lock()
 			p.lost += uint64(len(again))
@@ -359,6 +382,9 @@ func (p *putter) finish(ctx context.Context, bad error, took time.Duration) erro
 		return p.c.done(data, nil)
 	}
 	e := p.c.toError(context.Background(), nil, err)
+	if p.lost > 0 && p.stored > 0 && e.Category == admin.Invalid {
+		e = admin.NewError(admin.CodePutPartly, "the first that was refused: %s (%s)", e.Message, e.Code).With("cause", e)
+	}
 	if p.stored > 0 || p.lost > 0 {
 		e.Message += fmt.Sprintf("; %s before, %s not stored", summary, count(p.lost))
 		e.Details["put"] = data

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -150,8 +151,35 @@ func TestPutNamesTheLineItCannotUse(t *testing.T) {
 		}
 	}
 	w.fails(1, admin.CodeInput, "stream", "put", "s", "--file", "/does/not/exist")
+	w.in = "{\"k\":1}\n{\"k\":\"" + strings.Repeat("x", 257) + "\"}\n"
+	if o := w.fails(1, admin.CodePutPartly, "stream", "put", "s", "--key", "$.k"); !strings.Contains(o.err, "1 not stored") {
+		t.Errorf("%s", o.err)
+	}
 	w.fails(2, admin.CodeUsage, "stream", "put", "s", "--key", "$[", "--data", "x")
 	w.fails(2, admin.CodeUsage, "stream", "put", "s", "--key", "a", "--key-field", "b", "--data", "x")
+}
+
+func TestPutCanBeStoppedWhileItsInputIsSilent(t *testing.T) {
+	w := newWorld(t)
+	w.ok("stream", "create", "s")
+	silent, writer := io.Pipe()
+	defer writer.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, err buffer
+	e := w.env(&out, &err)
+	e.in = silent
+	done := make(chan int)
+	go func() { done <- run(ctx, e, []string{"stream", "put", "s", "--json"}) }()
+	fmt.Fprintln(writer, "a record that goes out at once")
+	for len(tail(w, "s")) == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("the record never arrived")
+		}
+	}
+	cancel()
+	if status := <-done; status != 1 || !strings.Contains(out.String(), admin.CodeInterrupted) || !strings.Contains(out.String(), `"records":1`) {
+		t.Errorf("exit status %d: %s%s", status, out.String(), err.String())
+	}
 }
 
 func TestTailFollowsUntilItIsStopped(t *testing.T) {

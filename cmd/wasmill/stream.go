@@ -197,7 +197,7 @@ func (c *cli) streamTail() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.From, "from", "", "where to `start` (default latest, with --no-follow trim-horizon)")
+	f.StringVar(&o.From, "from", "", "`place` to start at (default latest, with --no-follow trim-horizon)")
 	f.BoolVar(&noFollow, "no-follow", false, "end where the stream ends")
 	f.IntVar(&o.Limit, "limit", 0, "end after that many `records`")
 	f.StringVar(&o.Shard, "shard", "", "only that `shard`")

@@ -67,9 +67,9 @@ func (c *cli) up() *cobra.Command {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:4566", "`address` to listen on; :0 picks a free port of this machine")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, and return when it is ready")
 	f.Var(&o.reserve, "disk-reserve", "disk space to leave free (default 256MB or 1 %, at most a quarter of the disk)")
-	f.StringVar(&o.durability, "durability", "disk", "what an acknowledgement means: `disk` (fsynced), or os (a power loss may lose minutes)")
+	f.StringVar(&o.durability, "durability", "disk", "what an acknowledgement means, `disk|os`: fsynced, or a power loss may lose minutes")
 	f.BoolVar(&o.allowReset, "allow-reset", false, "allow POST /_wasmill/reset to delete everything, also on disk")
-	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error, on standard error (default warn, with --detach info)")
+	f.StringVar(&o.logLevel, "log-level", "", "least `level` of what is logged on standard error: debug, info, warn, error (default warn, with --detach info)")
 	f.StringVar(&o.nats, "nats", "", "")
 	f.StringVar(&o.runDir, "run-dir", "", "")
 	f.MarkHidden("nats")
@@ -206,8 +206,8 @@ func startError(err error, o upFlags) error {
 			e.With("pid", s.PID).With("endpoint", s.Endpoint)
 		}
 		return e
-	case errors.Is(err, server.ErrNewerData):
-		return admin.NewError(admin.CodeNewerData, "%v", err).With("dataDir", o.data)
+	case errors.Is(err, server.ErrData):
+		return admin.NewError(admin.CodeDataDir, "%v", err).With("dataDir", o.data)
 	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage of each socket address"):
 		return admin.NewError(admin.CodeAddressInUse, "%s is in use by another program", o.listen).With("listen", o.listen)
 	case errors.Is(err, server.ErrListen):
@@ -219,6 +219,10 @@ func startError(err error, o upFlags) error {
 // startTime is how long a server in the background may take until it is
 // ready: opening a large data directory takes a while.
 const startTime = 60 * time.Second
+
+// maxLog is the size at which the log of a server in the background is put
+// aside at the next start.
+const maxLog = 10 << 20
 
 // detach starts this program again, in the background, and waits for it.
 func (c *cli) detach(ctx context.Context, o upFlags) error {
@@ -258,6 +262,9 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	logName := logFile(runDir)
 	if entries, err := os.ReadDir(runDir); err == nil && len(entries) == 0 && !o.memory {
 		logName = runDir + ".log"
+	}
+	if info, err := os.Stat(logName); err == nil && info.Size() > maxLog {
+		os.Rename(logName, logName+".old") // at worst it goes on growing
 	}
 	log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

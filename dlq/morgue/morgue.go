@@ -106,8 +106,9 @@ func (m *Morgue) crash(point string) {
 func visible(l *dlq.Letter, now time.Time) bool { return l.Buried.Add(dlq.Retention).After(now) }
 
 // List returns the letters f chooses, oldest burial first, without payload
-// unless f.Data is set. Letters that cannot be read ([store.ErrCorrupt]) are left
-// out: then the error tells of them, and the others are returned beside it.
+// unless f.Data is set. Letters that cannot be read ([store.ErrCorrupt],
+// [journal.ErrCorrupt]) are left out: then the error tells of them, and the
+// others are returned beside it.
 func (m *Morgue) List(ctx context.Context, f Filter) ([]dlq.Letter, error) {
 	var out []dlq.Letter
 	cut := func() {
@@ -126,11 +127,16 @@ func (m *Morgue) List(ctx context.Context, f Filter) ([]dlq.Letter, error) {
 			cut()
 		}
 	})
-	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+	if err != nil && !damaged(err) {
 		return nil, err
 	}
 	cut()
 	return out, err
+}
+
+// damaged says that err is about some letters only.
+func damaged(err error) bool {
+	return errors.Is(err, store.ErrCorrupt) || errors.Is(err, journal.ErrCorrupt)
 }
 
 // Count says how many letters f chooses.
@@ -144,9 +150,9 @@ func (m *Morgue) Count(ctx context.Context, f Filter) (int, error) {
 func (m *Morgue) each(ctx context.Context, f *Filter, fn func(dlq.Letter)) error {
 	// The journals first: a letter that is moved meanwhile is seen twice then,
 	// not never.
-	waiting, err := m.waiting(ctx, nil)
-	if err != nil {
-		return err
+	waiting, unread := m.waiting(ctx, nil)
+	if unread != nil && !damaged(unread) {
+		return unread
 	}
 	now := time.Now()
 	choose := func(l dlq.Letter) {
@@ -159,43 +165,50 @@ func (m *Morgue) each(ctx context.Context, f *Filter, fn func(dlq.Letter)) error
 		seen[l.ID] = true
 		choose(l)
 	}
-	return m.graves.Scan(ctx, nil, func(g store.Message) error {
+	err := m.graves.Scan(ctx, nil, func(g store.Message) error {
 		if !g.Hidden && !seen[g.Letter.ID] {
 			m.remember(g.Letter.ID, g.Sequence)
 			choose(g.Letter)
 		}
 		return nil
 	})
+	return cmp.Or(err, unread)
 }
 
 // waiting returns the letters of journals that are not in the morgue yet, and
-// never were: of the sources that pick takes, or all if it is nil.
+// never were: of the sources that pick takes, or all if it is nil. A journal that
+// is damaged keeps back its own letters, and is told of by the error.
 func (m *Morgue) waiting(ctx context.Context, pick func(triggers.Source) bool) ([]dlq.Letter, error) {
 	mappings, err := m.journals.Mappings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []dlq.Letter
+	var unread error
 	for _, mapping := range mappings {
 		sources, err := m.journals.Sources(ctx, mapping)
 		if errors.Is(err, journal.ErrNoJournal) {
 			continue // deleted meanwhile, so nothing waits in it
 		}
 		if err != nil {
-			return nil, err
+			if !damaged(err) {
+				return nil, err
+			}
+			unread = cmp.Or(unread, err)
 		}
 		for _, src := range sources {
 			if pick != nil && !pick(src) {
 				continue
 			}
 			letters, err := m.waitingOf(ctx, src)
-			if err != nil {
+			if err != nil && !damaged(err) {
 				return nil, err
 			}
+			unread = cmp.Or(unread, err)
 			out = append(out, letters...)
 		}
 	}
-	return out, nil
+	return out, unread
 }
 
 func (m *Morgue) waitingOf(ctx context.Context, src triggers.Source) ([]dlq.Letter, error) {
@@ -253,9 +266,9 @@ func (m *Morgue) Get(ctx context.Context, id string) (dlq.Letter, error) {
 	if !errors.Is(err, dlq.ErrNotFound) {
 		return l, err
 	}
-	waiting, err := m.waiting(ctx, mine)
-	if err != nil {
-		return dlq.Letter{}, err
+	waiting, unread := m.waiting(ctx, mine)
+	if unread != nil && !damaged(unread) {
+		return dlq.Letter{}, unread
 	}
 	for _, l := range waiting {
 		if l.ID == id && visible(&l, time.Now()) {
@@ -263,7 +276,11 @@ func (m *Morgue) Get(ctx context.Context, id string) (dlq.Letter, error) {
 		}
 	}
 	// It may have been moved between the two looks.
-	return m.dig(ctx, id, mine)
+	l, err = m.dig(ctx, id, mine)
+	if unread != nil && errors.Is(err, dlq.ErrNotFound) {
+		err = unread
+	}
+	return l, err
 }
 
 var errStop = errors.New("found")

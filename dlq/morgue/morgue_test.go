@@ -443,6 +443,20 @@ func TestDamagedLettersAreToldOfAndDoNotHideTheOthers(t *testing.T) {
 	if !errors.Is(err, store.ErrCorrupt) || len(all) != 2 {
 		t.Errorf("list = %d letters, %v; want 2 and ErrCorrupt", len(all), err)
 	}
+	// A commit can be damaged as well.
+	if _, err := ledger.At(srv, "J_"+mapping).Append(context.Background(), "j."+mapping+".c.1."+shard1.Shard, ledger.Unfenced, []byte("WJ garbage....")); err != nil {
+		t.Fatal(err)
+	}
+	all, err = h.List(context.Background(), Filter{})
+	if !damaged(err) || len(all) != 2 {
+		t.Errorf("list = %d letters, %v; want 2 and ErrCorrupt", len(all), err)
+	}
+	if l, err := h.Get(context.Background(), id(shard0, 1)); err != nil || l.Number != 1 {
+		t.Errorf("get = %+v, %v", l, err)
+	}
+	if _, err := h.Get(context.Background(), id(shard1, 1)); !errors.Is(err, journal.ErrCorrupt) {
+		t.Errorf("get of what may be in the damaged commit: %v, want ErrCorrupt", err)
+	}
 }
 
 func TestDeadLettersOutliveTheirTrigger(t *testing.T) {

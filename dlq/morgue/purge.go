@@ -52,7 +52,7 @@ func (m *Morgue) Purge(ctx context.Context, f Filter) (int, error) {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+	if err != nil && !damaged(err) {
 		return 0, err
 	}
 	for src, p := range plots {

@@ -54,8 +54,9 @@ type Options struct {
 	Out string
 	// GoCommand is the go command. Defaults to "go", looked up in PATH.
 	GoCommand string
-	// CacheDir keeps generated sources between builds; the Go command's own
-	// cache keeps the rest. Defaults to wasmill/build in the user's cache folder.
+	// CacheDir keeps the exchanged sources between builds. Defaults to a
+	// temporary folder: the Go command's cache goes by their content, so that a
+	// second build is as fast either way.
 	CacheDir string
 	// Progress is told what is being done, one line each. Defaults to nobody.
 	Progress func(line string)
@@ -69,13 +70,6 @@ func (o Options) withDefaults() (Options, error) {
 	o.GoCommand = cmp.Or(o.GoCommand, "go")
 	if o.Progress == nil {
 		o.Progress = func(string) {}
-	}
-	if o.CacheDir == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			dir = os.TempDir()
-		}
-		o.CacheDir = filepath.Join(dir, "wasmill", "build")
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -138,7 +132,7 @@ func Go(ctx context.Context, o Options) (Result, error) {
 		args = append(args, g.mod...)
 	} else {
 		res.Lambda = p.lambdaVersion()
-		more, err := p.exchange(o.CacheDir, tmp)
+		more, err := p.exchange(cmp.Or(o.CacheDir, tmp), tmp)
 		if err != nil {
 			return res, err
 		}

@@ -64,6 +64,9 @@ func engine(t *testing.T) *wasm.Engine {
 	return guests.engine
 }
 
+// patience only ends what hangs.
+const patience = 10 * time.Minute
+
 // lines keeps a function's log.
 type lines struct {
 	mu  sync.Mutex
@@ -90,13 +93,13 @@ func environment(t *testing.T, code []byte, env map[string]string) (runtime.Envi
 
 func environmentOf(t *testing.T, code []byte, c functions.Config) (runtime.Environment, *lines, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	program, info, err := engine(t).Load(ctx, code, nil)
+	program, info, err := engine(t).Load(t.Context(), code, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = program.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	log := &lines{}
 	e, err := program.New(ctx, functions.Version{
 		Function: "fn", Version: "7", Code: info, Config: c,
@@ -119,7 +122,7 @@ func start(t *testing.T, name string) (runtime.Environment, *lines) {
 
 func invoke(t *testing.T, e runtime.Environment, inv runtime.Invocation) runtime.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	inv.ID = "11111111-2222-3333-4444-555555555555"
 	return e.Invoke(ctx, &inv)

@@ -11,10 +11,7 @@
 package store
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,9 +19,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/internal/kv"
@@ -64,7 +58,9 @@ type Store struct {
 	code  *codes
 
 	writing chan struct{} // holds one token: changes come one after another
-	fading  []string      // code that nothing needed after the last change; only who holds the token touches it
+	// Only who holds the token touches these two.
+	fading []string        // code that nothing needed after the last change
+	unsure map[string]bool // functions whose last change may or may not have been stored
 
 	mu        sync.RWMutex
 	functions map[string]*function // by name
@@ -73,7 +69,7 @@ type Store struct {
 
 // Open reads all definitions, and sweeps what an earlier process left half done.
 func Open(ctx context.Context, srv *natsd.Server, check Checker) (*Store, error) {
-	s := &Store{check: check, writing: make(chan struct{}, 1), functions: map[string]*function{}}
+	s := &Store{check: check, writing: make(chan struct{}, 1), functions: map[string]*function{}, unsure: map[string]bool{}}
 	var err error
 	if s.defs, err = kv.Open[entry](ctx, srv, bucket); err != nil {
 		return nil, fmt.Errorf("functions: %w", err)
@@ -128,17 +124,61 @@ func (s *Store) Watch(fn func(name string)) {
 	s.watchers = append(s.watchers, fn)
 }
 
-// lock waits until no other change is under way.
-func (s *Store) lock(ctx context.Context) error {
+// lock waits until no other change is under way, and what is stored of a
+// function is known.
+func (s *Store) lock(ctx context.Context, name string) error {
 	select {
 	case s.writing <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if err := s.settle(ctx, name); err != nil {
+		s.unlock()
+		return fmt.Errorf("functions: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) unlock() { <-s.writing }
+
+// failed notes that a change may or may not have been stored, since its caller
+// has gone or the disk is full, and tries to find out.
+func (s *Store) failed(ctx context.Context, name string) {
+	s.unsure[name] = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryFor)
+	defer cancel()
+	_ = s.settle(ctx, name) // else the next change has to
+}
+
+// settle reads a function again, if what is stored of it is not known.
+func (s *Store) settle(ctx context.Context, name string) error {
+	if !s.unsure[name] {
+		return nil
+	}
+	known, _ := s.find(name)
+	e, revision, err := s.defs.Get(ctx, name)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		if known != nil {
+			s.set(name, nil)
+		}
+	case err != nil:
+		return err
+	case known == nil || known.revision != revision:
+		f := &function{entry: e}
+		f.revision = revision
+		for n := range e.Published {
+			v, _, err := s.defs.Get(ctx, fmt.Sprintf("%s/%d", e.Version.ID, n+1))
+			if err != nil {
+				return err
+			}
+			f.versions = append(f.versions, v.Version)
+		}
+		s.set(name, f)
+	}
+	delete(s.unsure, name)
+	return nil
+}
 
 // set replaces a function in memory, nil for none, and tells the watchers.
 func (s *Store) set(name string, f *function) {
@@ -163,201 +203,6 @@ func (s *Store) find(name string) (*function, error) {
 		return nil, fmt.Errorf("%w: function %s", functions.ErrNotFound, name)
 	}
 	return f, nil
-}
-
-// Create makes a function. The code is checked first, of which progress, if
-// not nil, is told. Errors wrap ErrExists, ErrInvalid or ErrCode where it is the
-// caller's fault; all faults of the configuration are named at once. The
-// warnings are for people.
-func (s *Store) Create(ctx context.Context, name string, code []byte, c functions.Config, progress func(runtime.Progress)) (functions.Version, []string, error) {
-	c = c.WithDefaults()
-	warnings, err := c.Validate()
-	if err := errors.Join(functions.ValidateName(name), err); err != nil {
-		return functions.Version{}, nil, err
-	}
-	taken := func() error {
-		if _, err := s.find(name); err == nil {
-			return fmt.Errorf("%w: function %s", functions.ErrExists, name)
-		}
-		return nil
-	}
-	if err := taken(); err != nil { // before seconds of compiling
-		return functions.Version{}, nil, err
-	}
-	info, err := s.checked(ctx, code, progress)
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-
-	if err := s.lock(ctx); err != nil {
-		return functions.Version{}, nil, err
-	}
-	defer s.unlock()
-	if err := taken(); err != nil {
-		return functions.Version{}, nil, err
-	}
-	if err := s.code.put(ctx, info.SHA256, code, progress); err != nil {
-		return functions.Version{}, nil, fmt.Errorf("functions: store the code of %s: %w", name, err)
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-	f := &function{entry: entry{Version: functions.Version{
-		Function: name, Version: functions.Unpublished, ID: id.String(), Revision: 1,
-		Code: info, Config: clone(c), Modified: now(),
-	}}}
-	if f.revision, err = s.defs.Create(ctx, name, f.entry); err != nil {
-		return functions.Version{}, nil, fmt.Errorf("functions: create %s: %w", name, err)
-	}
-	s.set(name, f)
-	return f.latest(), warnings, nil
-}
-
-// UpdateCode gives $LATEST other code, as Create does. The same code again
-// changes nothing, not even the revision.
-func (s *Store) UpdateCode(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error) {
-	if _, err := s.find(name); err != nil {
-		return functions.Version{}, nil, err
-	}
-	info, err := s.checked(ctx, code, progress)
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-	return s.change(ctx, name, func(v *functions.Version) error {
-		if err := s.code.put(ctx, info.SHA256, code, progress); err != nil {
-			return fmt.Errorf("functions: store the code of %s: %w", name, err)
-		}
-		v.Code = info
-		return nil
-	})
-}
-
-// UpdateConfig gives $LATEST another configuration, all of it. The same again
-// changes nothing.
-func (s *Store) UpdateConfig(ctx context.Context, name string, c functions.Config) (functions.Version, []string, error) {
-	c = c.WithDefaults()
-	warnings, err := c.Validate()
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-	v, _, err := s.change(ctx, name, func(v *functions.Version) error {
-		v.Config = clone(c)
-		return nil
-	})
-	return v, warnings, err
-}
-
-// change replaces $LATEST by what edit makes of it.
-func (s *Store) change(ctx context.Context, name string, edit func(*functions.Version) error) (functions.Version, []string, error) {
-	if err := s.lock(ctx); err != nil {
-		return functions.Version{}, nil, err
-	}
-	defer s.unlock()
-	f, err := s.find(name)
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-	next := *f
-	if err := edit(&next.Version); err != nil {
-		return functions.Version{}, nil, err
-	}
-	if same(next.Version, f.Version) && next.Version.Config.Description == f.Version.Config.Description {
-		return f.latest(), nil, nil
-	}
-	next.Version.Revision++
-	next.Version.Modified = now()
-	if next.revision, err = s.defs.Update(ctx, name, next.entry, f.revision); err != nil {
-		return functions.Version{}, nil, fmt.Errorf("functions: change %s: %w", name, err)
-	}
-	s.set(name, &next)
-	s.fade(ctx, f.Version.Code.SHA256)
-	return next.latest(), nil, nil
-}
-
-// Publish makes an immutable version of $LATEST. If neither code nor
-// configuration changed since the last one, that one is returned. The
-// description, if not empty, becomes the version's.
-func (s *Store) Publish(ctx context.Context, name, description string) (functions.Version, error) {
-	if err := s.lock(ctx); err != nil {
-		return functions.Version{}, err
-	}
-	defer s.unlock()
-	f, err := s.find(name)
-	if err != nil {
-		return functions.Version{}, err
-	}
-	if f.Published > 0 {
-		if last := f.versions[f.Published-1]; same(last, f.Version) {
-			return copied(last), nil
-		}
-	}
-	next := *f
-	next.Published++
-	v := f.latest()
-	v.Version = strconv.Itoa(next.Published)
-	v.Modified = now()
-	v.Config.Description = cmp.Or(description, v.Config.Description)
-	if _, err := v.Config.Validate(); err != nil {
-		return functions.Version{}, err
-	}
-
-	// First the version, then what makes it count; a crash in between leaves a
-	// version that was never acknowledged, in the way of the next one.
-	key := f.Version.ID + "/" + v.Version
-	_, err = s.defs.Create(ctx, key, entry{Version: v})
-	if errors.Is(err, kv.ErrExists) {
-		if err = s.remove(ctx, key); err == nil {
-			_, err = s.defs.Create(ctx, key, entry{Version: v})
-		}
-	}
-	if err != nil {
-		return functions.Version{}, fmt.Errorf("functions: publish %s: %w", name, err)
-	}
-	next.versions = append(slices.Clone(f.versions), v)
-	if next.revision, err = s.defs.Update(ctx, name, next.entry, f.revision); err != nil {
-		return functions.Version{}, fmt.Errorf("functions: publish %s: %w", name, err)
-	}
-	s.set(name, &next)
-	return copied(v), nil
-}
-
-// Delete removes a function with all its versions.
-func (s *Store) Delete(ctx context.Context, name string) error {
-	if err := s.lock(ctx); err != nil {
-		return err
-	}
-	defer s.unlock()
-	f, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	if err := s.defs.Delete(ctx, name, f.revision); err != nil && !errors.Is(err, kv.ErrNotFound) {
-		return fmt.Errorf("functions: delete %s: %w", name, err)
-	}
-	s.set(name, nil)
-	// It is gone. What stays of it is swept at the next start, should this fail.
-	digests := []string{f.Version.Code.SHA256}
-	for _, v := range f.versions {
-		digests = append(digests, v.Code.SHA256)
-		if s.remove(ctx, f.Version.ID+"/"+v.Version) != nil {
-			return nil
-		}
-	}
-	s.fade(ctx, digests...)
-	return nil
-}
-
-// remove deletes a key of the bucket, whatever its revision.
-func (s *Store) remove(ctx context.Context, key string) error {
-	_, revision, err := s.defs.Get(ctx, key)
-	if err == nil {
-		err = s.defs.Delete(ctx, key, revision)
-	}
-	if errors.Is(err, kv.ErrNotFound) {
-		return nil
-	}
-	return err
 }
 
 // Get returns $LATEST of a function, or ErrNotFound.
@@ -414,24 +259,6 @@ func (s *Store) Code(ctx context.Context, sha256 string) ([]byte, error) {
 	return code, nil
 }
 
-// checked has code checked and compiled.
-func (s *Store) checked(ctx context.Context, code []byte, progress func(runtime.Progress)) (functions.Code, error) {
-	if len(code) > functions.MaxCode {
-		return functions.Code{}, fmt.Errorf("%w: it has %d bytes, at most %d fit", functions.ErrCode, len(code), functions.MaxCode)
-	}
-	if progress == nil {
-		progress = func(runtime.Progress) {}
-	}
-	info, err := s.check.Check(ctx, code, progress)
-	if err != nil {
-		return functions.Code{}, err
-	}
-	// The registry lives by the digest: it does not take it on trust.
-	sum := sha256.Sum256(code)
-	info.SHA256, info.Size = hex.EncodeToString(sum[:]), int64(len(code))
-	return info, nil
-}
-
 // named says which code the functions need. The caller may have a change under way.
 func (s *Store) named() map[string]bool {
 	s.mu.RLock()
@@ -485,11 +312,3 @@ func clone(c functions.Config) functions.Config {
 	c.Environment = maps.Clone(c.Environment)
 	return c
 }
-
-// same says whether two versions run the same code in the same way.
-func same(a, b functions.Version) bool {
-	return a.Code.SHA256 == b.Code.SHA256 && a.Config.Timeout == b.Config.Timeout && a.Config.Memory == b.Config.Memory &&
-		maps.Equal(a.Config.Environment, b.Config.Environment)
-}
-
-func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -453,3 +453,38 @@ func TestProgressTellsOfCheckingAndStoring(t *testing.T) {
 		t.Errorf("got %q, %v, want %q", stages, err, want)
 	}
 }
+
+// A change whose caller has gone may have been stored, or not.
+func TestChangeOfUnknownOutcomeIsReadAgain(t *testing.T) {
+	srv := natsdtest.Memory(t)
+	s, _ := open(t, srv)
+	ctx := t.Context()
+	create(t, s, "fn", "one")
+	other, _ := open(t, srv) // stands for the change that went unanswered
+	if _, _, err := other.UpdateConfig(ctx, "fn", functions.Config{Memory: 256}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, other, "fn")
+	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Memory: 512}); err == nil {
+		t.Fatal("changed what was changed meanwhile")
+	}
+	if v, _ := s.Get(ctx, "fn"); v.Config.Memory != 256 {
+		t.Errorf("memory is %d, want what is stored", v.Config.Memory)
+	}
+	if v, err := s.Version(ctx, "fn", "1"); err != nil || v.Config.Memory != 256 {
+		t.Errorf("version 1: %+v, %v", v, err)
+	}
+	if v, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Memory: 512}); err != nil || v.Revision != 3 {
+		t.Errorf("the next change: %+v, %v", v, err)
+	}
+
+	if err := s.Delete(ctx, "fn"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := other.UpdateConfig(ctx, "fn", functions.Config{Memory: 128}); err == nil {
+		t.Fatal("changed what is gone")
+	}
+	if _, err := other.Get(ctx, "fn"); !errors.Is(err, functions.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}

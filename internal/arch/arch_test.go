@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"stream": 0, "functions": 0, "runtime": 0, "triggers": 0, "dlq": 0, "internal/history": 0,
 	// 1 matter: what touches disk, NATS or WASM
 	"internal/natsd": 1, "internal/log": 1, "internal/kv": 1, "stream/natsstream": 1, "triggers/journal": 1,
+	"dlq/store": 1, "internal/ledger": 1,
 	"functions/store": 1, "runtime/wasm": 1,
 	// 2 rules: pure
 	"triggers/shard": 2, "triggers/batch": 2, "scaler": 2,
@@ -50,6 +51,10 @@ var beside = map[string]string{
 	"stream/natsstream -> internal/log":          "a shard is a log",
 	"stream/natsstream -> internal/natsd":        "it asks what storage there is",
 	"stream/natsstream -> internal/kv":           "the catalogue",
+	"internal/ledger -> internal/natsd":          "entries are messages",
+	"triggers/journal -> internal/ledger":        "commits are fenced entries",
+	"dlq/store -> internal/ledger":               "so are dead letters",
+	"dlq/store -> internal/natsd":                "it asks what storage there is",
 	"triggers/journal -> internal/natsd":         "commits are messages",
 	"functions/store -> internal/natsd":          "code is messages",
 	"functions/store -> internal/kv":             "the registry",

@@ -105,6 +105,8 @@ func (l *Log) enqueue(p *Pending) error {
 	err := l.trouble
 	switch {
 	case err != nil:
+	case l.set.isClosed():
+		err = errClosing
 	case l.gone:
 		err = fmt.Errorf("log %s: %w", l.id, ErrNotFound)
 	case l.tail.ended && !p.end:
@@ -142,7 +144,14 @@ func (l *Log) run() {
 		if !ok {
 			return
 		}
-		if err == nil && (len(work.parts) > 0 || work.end != nil) {
+		switch {
+		case err != nil:
+			l.fail(work, err)
+		case t.ended && work.end != nil:
+			l.answer(work.end, nil)
+		case t.ended:
+			l.fail(work, ErrClosed)
+		default:
 			l.write(t, work)
 		}
 	}
@@ -216,13 +225,6 @@ func (l *Log) pop() *Pending {
 
 // write makes one frame, sends it and answers its callers.
 func (l *Log) write(t tail, w work) {
-	if t.ended {
-		if w.end != nil {
-			l.answer(w.end, nil)
-		}
-		l.fail(w, ErrClosed)
-		return
-	}
 	h := head{epoch: t.epoch, seq: t.last + 1, first: t.next, before: t.bytes}
 	rand.Read(h.attempt[:])
 	b := newBuilder(h, w.count, w.bytes, t.arrival)
@@ -270,7 +272,7 @@ func (l *Log) write(t tail, w work) {
 // fail answers all whose records were in w. The rest of their records is not
 // tried, so that what is stored of a call is a leading part.
 func (l *Log) fail(w work, err error) {
-	if w.end != nil && !errors.Is(err, ErrClosed) {
+	if w.end != nil {
 		l.answer(w.end, err)
 	}
 	for _, part := range w.parts {

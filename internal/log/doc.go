@@ -19,7 +19,9 @@
 //
 // [Log.At], [Log.Find] and [Log.Since] return whole decoded frames from a cache
 // shared by all logs of a [Set]. Frames are immutable; the strings and data of
-// their records alias one buffer.
+// their records alias one buffer. A frame may have no records: the END frame has
+// none, nor has a sequence that a failed write used up (on a full disk, say),
+// which is known from a lost frame by the numbers going on behind it.
 //
 // # Wire format
 //

@@ -102,8 +102,9 @@ func (h *head) seal(buf []byte) {
 // damage is why a frame could not be decoded. With head set the head is whole,
 // so that the place of the frame is known.
 type damage struct {
-	reason string
-	head   *head
+	reason  string
+	head    *head
+	missing bool // nothing is there
 }
 
 func (d *damage) Error() string { return d.reason }
@@ -151,17 +152,17 @@ func decode(buf []byte, seq uint64) (*Frame, *damage) {
 	le := binary.LittleEndian
 	body := buf[headBytes:]
 	if want := le.Uint32(buf[72:]); uint64(want) != uint64(len(body)) {
-		return nil, &damage{fmt.Sprintf("body of %d bytes, want %d", len(body), want), &h}
+		return nil, &damage{reason: fmt.Sprintf("body of %d bytes, want %d", len(body), want), head: &h}
 	}
 	if got, want := crc32.Checksum(body, castagnoli), le.Uint32(buf[80:]); got != want {
-		return nil, &damage{fmt.Sprintf("checksum of the body is %08x, want %08x", got, want), &h}
+		return nil, &damage{reason: fmt.Sprintf("checksum of the body is %08x, want %08x", got, want), head: &h}
 	}
 	r := reader{rest: body}
 	r.bytes() // extensions of the frame: none is known yet
 	// The checksum held, so count is what a writer wrote; still, a record takes
 	// five bytes at least, and a lying count must not allocate more than that.
 	if int(h.count)*minRecord > len(r.rest) {
-		return nil, &damage{fmt.Sprintf("%d records in %d bytes", h.count, len(r.rest)), &h}
+		return nil, &damage{reason: fmt.Sprintf("%d records in %d bytes", h.count, len(r.rest)), head: &h}
 	}
 	records := make([]Record, h.count)
 	at, size := h.from, uint64(0)
@@ -191,11 +192,11 @@ func decode(buf []byte, seq uint64) (*Frame, *damage) {
 	}
 	switch {
 	case r.bad:
-		return nil, &damage{"a record reaches over the end of its frame", &h}
+		return nil, &damage{reason: "a record reaches over the end of its frame", head: &h}
 	case len(r.rest) > 0:
-		return nil, &damage{fmt.Sprintf("%d bytes behind the last record", len(r.rest)), &h}
+		return nil, &damage{reason: fmt.Sprintf("%d bytes behind the last record", len(r.rest)), head: &h}
 	case at != h.last || size != h.size:
-		return nil, &damage{"the head contradicts the records", &h}
+		return nil, &damage{reason: "the head contradicts the records", head: &h}
 	}
 	return newFrame(h, buf, records), nil
 }

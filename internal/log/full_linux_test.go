@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -45,6 +46,18 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+func troubled(logs []*Log) bool {
+	for _, l := range logs {
+		l.mu.Lock()
+		err := l.trouble
+		l.mu.Unlock()
+		if err != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // fillAndHeal appends until the disk is full, makes room, appends again, and
 // compares what the logs hold with what was acknowledged.
 func fillAndHeal(ctx context.Context, dir string) error {
@@ -55,13 +68,13 @@ func fillAndHeal(ctx context.Context, dir string) error {
 	if err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600); err != nil {
 		return err
 	}
-	// A reserve of one byte: only the disk itself refuses.
-	o := natsd.Options{Dir: filepath.Join(dir, "data"), Reserve: 1}
+	logger := slog.New(slog.NewTextHandler(os.Stdout, nil))
+	o := natsd.Options{Dir: filepath.Join(dir, "data"), Reserve: 1, Logger: logger}
 	srv, err := natsd.Start(ctx, o)
 	if err != nil {
 		return err
 	}
-	s := New(srv, Options{})
+	s := New(srv, Options{Logger: logger})
 	logs := make([]*Log, 2)
 	acked := make([]map[uint64]string, 2)
 	for i := range logs {
@@ -81,7 +94,11 @@ func fillAndHeal(ctx context.Context, dir string) error {
 		var data []string
 		for i, l := range logs {
 			data = append(data, fmt.Sprintf("%d-%d-%s", i, number, strings.Repeat("x", 64<<10)))
-			started = append(started, l.Start([]Record{{Data: []byte(data[i])}}))
+			p := &Pending{records: []Record{{Data: []byte(data[i])}}, done: make(chan struct{})}
+			if err := l.enqueue(p); err != nil { // not by Start: the disk itself shall refuse
+				p = finished(err)
+			}
+			started = append(started, p)
 		}
 		number++
 		var refused error
@@ -98,7 +115,7 @@ func fillAndHeal(ctx context.Context, dir string) error {
 	// known, and that may be when there is room again: so that is made beside it.
 	room := make(chan error, 1)
 	go func() {
-		for srv.Admit(natsd.Data, 0) == nil {
+		for !troubled(logs) && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		room <- os.Remove(ballast)

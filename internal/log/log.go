@@ -35,8 +35,8 @@ type Log struct {
 type tail struct {
 	loaded  bool
 	epoch   uint32
-	first   uint64 // oldest frame kept; 1 in an empty log
-	last    uint64 // newest frame; 0 in an empty log
+	first   uint64 // oldest frame kept; last + 1 in an empty log
+	last    uint64 // newest frame; 0 if nothing was ever written
 	next    uint64 // running number of the next record
 	bytes   uint64 // of all records before it
 	arrival int64  // newest
@@ -44,12 +44,16 @@ type tail struct {
 	oldest  *head // of frame first, once somebody asked for it
 }
 
+// empty says that there is no frame. A first write that failed may have used up a
+// sequence nevertheless.
+func (t *tail) empty() bool { return t.last < t.first }
+
 // Bounds is where a log begins and ends.
 type Bounds struct {
-	FirstFrame   uint64 // oldest frame kept, 1 in an empty log
+	FirstFrame   uint64 // oldest frame kept; in an empty log the next one
 	FirstNumber  uint64 // running number of its first record
 	FirstArrival int64  // Unix ms; 0 in an empty log
-	LastFrame    uint64 // newest frame, 0 in an empty log
+	LastFrame    uint64 // newest frame; in an empty log the one before FirstFrame, 0 as a rule
 	NextNumber   uint64 // running number the next record will get
 	LastArrival  int64  // newest arrival, Unix ms; 0 before the first record
 	Bytes        uint64 // keys and data of the records kept
@@ -96,8 +100,8 @@ func steady[T any](l *Log, ctx context.Context, look func(context.Context, tail)
 }
 
 func (l *Log) bounds(ctx context.Context, t tail) (Bounds, error) {
-	b := Bounds{FirstFrame: t.first, LastFrame: t.last, NextNumber: t.next, LastArrival: t.arrival, Ended: t.ended}
-	if t.last == 0 {
+	b := Bounds{FirstFrame: t.first, FirstNumber: t.next, LastFrame: t.last, NextNumber: t.next, LastArrival: t.arrival, Ended: t.ended}
+	if t.empty() {
 		return b, nil
 	}
 	first, err := l.oldest(ctx, t)
@@ -125,13 +129,19 @@ func (l *Log) oldest(ctx context.Context, t tail) (head, error) {
 	case bad.head != nil:
 		h = *bad.head
 	default:
-		gap, err := l.corrupt(ctx, t, t.first, bad)
+		m, err := l.markAt(ctx, t, t.first)
 		if err != nil {
 			return head{}, err
 		}
-		h = head{first: gap.First, before: t.bytes, from: t.arrival, last: t.arrival}
-		if after, _, err := l.frame(ctx, min(gap.NextFrame, t.last), 1); err == nil && after != nil {
-			h.before, h.from, h.last = after.Bytes, after.head.from, after.head.from
+		h = head{first: m.first, before: t.bytes, from: m.last, last: m.last}
+		if m.to <= t.last {
+			after, err := l.headAt(ctx, m.to)
+			if err != nil {
+				return head{}, err
+			}
+			if after != nil {
+				h.before = after.before
+			}
 		}
 	}
 	l.mu.Lock()
@@ -167,7 +177,7 @@ func (l *Log) state(ctx context.Context) (tail, error) {
 				return tail{}, context.Cause(ctx)
 			}
 		}
-		t, err := l.load(ctx)
+		t, err := l.load(ctx, t)
 		l.mu.Lock()
 		if err == nil {
 			l.tail = t
@@ -181,8 +191,15 @@ func (l *Log) state(ctx context.Context) (tail, error) {
 	}
 }
 
-// load reads where the log ends.
-func (l *Log) load(ctx context.Context) (tail, error) {
+// load reads where the log ends. was is what was known of that before, if anything.
+//
+// A sequence can be used up by a write that failed: JetStream has counted it, but
+// after the restart knows nothing but that it is gone (its deleted list). Such a
+// void frame was never acknowledged and holds no numbers. It can only be the
+// newest, or behind what this process knew as the end. Any other frame that is
+// missing, or damaged in its head, did hold records; the numbers go on as if it
+// had been full, so that none is given twice.
+func (l *Log) load(ctx context.Context, was tail) (tail, error) {
 	ctx, cancel := l.set.srv.ReadContext(ctx)
 	defer cancel()
 	at, err := l.set.nats.info(ctx, l.id)
@@ -202,18 +219,21 @@ func (l *Log) load(ctx context.Context) (tail, error) {
 			l.set.cache.put(l.key, f, fetched)
 		case bad.head != nil:
 			h = *bad.head
+		case bad.missing && slices.Contains(at.deleted, seq) && (seq == at.last || was.last > 0 && seq > was.last):
+			l.set.opts.Logger.Warn("a failed write has left an empty frame", "log", l.id, "frame", seq)
+			continue
 		default:
 			l.set.opts.Logger.Error("newest frame of a log is damaged", "log", l.id, "frame", seq, "reason", bad.reason)
+			t.next += maxRecords
 			continue
 		}
-		// Behind frames whose head is damaged the numbers go on as if each had
-		// been full: no number is given twice.
-		t.next = h.next() + (at.last-seq)*maxRecords
-		t.bytes, t.arrival = h.before+h.size, h.last
-		t.ended = h.kind == kindEnd
+		t.next += h.next()
+		t.bytes, t.arrival, t.ended = h.before+h.size, h.last, h.kind == kindEnd
 		return t, nil
 	}
-	t.next = at.last * maxRecords
+	if t.empty() && at.last > max(1, was.last) {
+		t.next = at.last * maxRecords
+	}
 	return t, nil
 }
 

@@ -21,8 +21,9 @@ type flight struct {
 	err      error
 }
 
-// At returns a frame by its sequence. Frames that follow one another are read
-// ahead, two large ones at most. Errors: [*TrimmedError], [ErrNotYet] and
+// At returns a frame by its sequence. It has no records if it is the END frame or a
+// write that failed has left its place empty. Frames that follow one another are
+// read ahead, two large ones at most. Errors: [*TrimmedError], [ErrNotYet] and
 // [*CorruptError], or [ErrUnavailable].
 func (l *Log) At(ctx context.Context, seq uint64) (*Frame, error) {
 	return steady(l, ctx, func(ctx context.Context, t tail) (*Frame, error) { return l.at(ctx, t, seq) })
@@ -43,7 +44,7 @@ func (l *Log) at(ctx context.Context, t tail, seq uint64) (*Frame, error) {
 			return nil, err
 		}
 		if bad != nil {
-			return nil, l.corruptOr(ctx, t, seq, bad)
+			return l.instead(ctx, t, seq, bad)
 		}
 	}
 	if seq < t.last && !l.set.cache.has(l.key, seq+1) {
@@ -178,49 +179,64 @@ func (l *Log) read(fl *flight) ([]*Frame, *damage, error) {
 // readExactly reads one frame from disk.
 func (l *Log) readExactly(ctx context.Context, seq uint64) (*Frame, *damage, error) {
 	messages, err := l.set.nats.fetch(ctx, l.id, seq, 0, 0)
-	if errors.Is(err, errNoMessage) || err == nil && len(messages) == 0 {
-		return nil, &damage{reason: "missing"}, nil
+	if errors.Is(err, errNoMessage) {
+		err = l.set.calmly(ctx, func() (err error) {
+			messages, err = l.set.nats.fetch(ctx, l.id, seq, 0, 0)
+			return err
+		})
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoMessage):
+		return nil, &damage{reason: "missing", missing: true}, nil
+	case err != nil:
 		return nil, nil, err
 	}
 	f, bad := decode(messages[0], seq)
 	return f, bad, nil
 }
 
-// corrupt describes a damaged frame so that a reader can skip it.
-func (l *Log) corrupt(ctx context.Context, t tail, seq uint64, bad *damage) (*CorruptError, error) {
+// corrupt describes a damaged frame so that a reader can skip it. If nothing is
+// lost with it, because it is the void that a failed write left (see load), it
+// returns a frame without records instead.
+func (l *Log) corrupt(ctx context.Context, t tail, seq uint64, bad *damage) (*Frame, *CorruptError, error) {
 	e := &CorruptError{Log: l.id, Seq: seq, Epoch: t.epoch, Reason: bad.reason}
 	if bad.head != nil {
 		e.First, e.NextFrame, e.NextNumber = bad.head.first, seq+1, bad.head.next()
-		return e, nil
+		return nil, e, nil
 	}
 	// The neighbours whose heads are whole tell.
 	e.NextFrame, e.NextNumber = t.last+1, t.next
 	for after := seq + 1; after <= t.last; after++ {
 		h, err := l.headAt(ctx, after)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if h != nil {
 			e.NextFrame, e.NextNumber = after, h.first
 			break
 		}
 	}
-	if seq > 1 {
-		e.First = e.NextNumber // unless there is anything before it
+	e.First = e.NextNumber
+	known := t.first == 1 // what goes before: nothing, or a frame
+	if known {
+		e.First = 0
 	}
-	for before := seq - 1; before >= t.first; before-- {
-		h, err := l.headAt(ctx, before)
+	before := head{epoch: t.epoch}
+	for seq := seq - 1; seq >= t.first; seq-- {
+		h, err := l.headAt(ctx, seq)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if h != nil {
-			e.First = h.next()
+			before, known, e.First = *h, true, h.next()
 			break
 		}
 	}
-	return e, nil
+	if bad.missing && known && e.First == e.NextNumber {
+		h := head{epoch: before.epoch, seq: seq, first: e.First, before: before.before + before.size, from: before.last, last: before.last}
+		return newFrame(h, nil, nil), nil, nil
+	}
+	return nil, e, nil
 }
 
 // headAt is the head of a frame, nil if it is damaged.
@@ -235,11 +251,14 @@ func (l *Log) headAt(ctx context.Context, seq uint64) (*head, error) {
 	return bad.head, nil
 }
 
-// corruptOr is the CorruptError, or why it could not be made.
-func (l *Log) corruptOr(ctx context.Context, t tail, seq uint64, bad *damage) error {
-	e, err := l.corrupt(ctx, t, seq, bad)
-	if err != nil {
-		return err
+// instead is what a reader gets in place of a damaged frame.
+func (l *Log) instead(ctx context.Context, t tail, seq uint64, bad *damage) (*Frame, error) {
+	void, e, err := l.corrupt(ctx, t, seq, bad)
+	switch {
+	case err != nil:
+		return nil, err
+	case e != nil:
+		return nil, e
 	}
-	return e
+	return void, nil
 }

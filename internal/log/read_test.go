@@ -212,7 +212,7 @@ func TestCorruptFrameIsSkippedExactly(t *testing.T) {
 		// How many records it had cannot be known: numbers go on as if it was full.
 		{"newest, head", bad{8: garbage}, map[uint64]CorruptError{8: {First: 70, NextFrame: 9, NextNumber: 70 + 65_535}}},
 		{"newest two", bad{7: garbage, 8: missing}, map[uint64]CorruptError{
-			7: {First: 60, NextFrame: 9, NextNumber: 60 + 2*65_535}, 8: {First: 60, NextFrame: 9, NextNumber: 60 + 2*65_535}}},
+			7: {First: 60, NextFrame: 9, NextNumber: 60 + 65_535}, 8: {First: 60, NextFrame: 9, NextNumber: 60 + 65_535}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -292,6 +292,89 @@ func TestCorruptFrameIsSkippedExactly(t *testing.T) {
 	}
 }
 
+// TestFailedWriteLeavesAnEmptyFrame: a write that failed may have used up its
+// sequence. Nothing is lost there, and no reader shall stop.
+func TestFailedWriteLeavesAnEmptyFrame(t *testing.T) {
+	remove := func(t *testing.T, s *Set, seq uint64) {
+		js := s.srv.JS()
+		if ack, err := js.Publish(t.Context(), dataSubject("a"), nil); err != nil || ack.Sequence != seq {
+			t.Fatalf("publish: %+v, %v; want sequence %d", ack, err, seq)
+		}
+		stream, err := js.Stream(t.Context(), streamName("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, restart := range []bool{false, true} {
+		for _, after := range []int{0, 5} {
+			t.Run(fmt.Sprintf("restart %v after %d records", restart, after), func(t *testing.T) {
+				srv := natsdtest.Memory(t)
+				l := newLog(t, newSet(t, srv, Options{}), "a")
+				empty := uint64(1)
+				if after > 0 {
+					mustAppend(t, l, records(0, after)...)
+					empty = 2
+				}
+				f := inject(t, l)
+				f.onSend = func(n int, send func() error) error {
+					if n == 0 {
+						remove(t, l.set, empty)
+						return errTimeout
+					}
+					return send()
+				}
+				if _, err := l.Append(t.Context(), records(900, 1)); !errors.Is(err, ErrUnavailable) {
+					t.Fatalf("append: %v, want ErrUnavailable", err)
+				}
+				if restart {
+					l = reopened(t, srv, "a", Options{})
+				}
+				check := func(l *Log, count int) {
+					t.Helper()
+					wantAll(t, l, count)
+					f, err := l.At(t.Context(), empty)
+					if tr, ok := errors.AsType[*TrimmedError](err); after == 0 && ok && *tr == (TrimmedError{2, 0}) {
+						// Nor is anything lost if the log begins behind it.
+					} else if err != nil || len(f.Records) != 0 || f.End || f.First != uint64(after) || f.Next() != uint64(after) {
+						t.Errorf("empty frame: %+v, %v", f, err)
+					}
+					for number := range uint64(count) {
+						for hint := range uint64(4) {
+							f, err := l.Find(t.Context(), number, hint)
+							if err != nil || number < f.First || number >= f.Next() {
+								t.Errorf("find %d: %+v, %v", number, f, err)
+							}
+						}
+					}
+					if count > 0 {
+						if f, i, err := l.Since(t.Context(), 0); err != nil || f.First != 0 || i != 0 {
+							t.Errorf("since the beginning: %+v, %d, %v", f, i, err)
+						}
+					}
+				}
+				check(l, after)
+				if p := mustAppend(t, l, records(after, 3)...)[0]; p.Number != uint64(after) || p.Frame != empty+1 {
+					t.Errorf("place = %+v, want number %d, frame %d", p, after, empty+1)
+				}
+				mustAppend(t, l, records(after+3, 1)...)
+				check(l, after+4)
+				l = reopened(t, srv, "a", Options{})
+				check(l, after+4)
+				if err := l.Trim(t.Context(), 1<<60, empty+1); err != nil {
+					t.Fatal(err)
+				}
+				b, err := l.Bounds(t.Context())
+				if err != nil || b.FirstFrame != empty+1 || b.FirstNumber != uint64(after) {
+					t.Errorf("bounds = %+v, %v", b, err)
+				}
+			})
+		}
+	}
+}
+
 func TestNumbersAreNotGivenTwiceAfterTrimmingToADamagedEnd(t *testing.T) {
 	l := damaged(t, map[uint64]func([]byte) []byte{7: garbage, 8: missing})
 	before, err := l.Bounds(t.Context())
@@ -302,7 +385,7 @@ func TestNumbersAreNotGivenTwiceAfterTrimmingToADamagedEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err := reopened(t, l.set.srv, "a", Options{}).Bounds(t.Context())
-	if err != nil || b.NextNumber != before.NextNumber || b.FirstFrame != 6 {
+	if err != nil || b.NextNumber != before.NextNumber || b.NextNumber <= 80 || b.FirstFrame != 6 {
 		t.Errorf("bounds after trim and restart = %+v, %v; want next number %d, first frame 6", b, err, before.NextNumber)
 	}
 }
@@ -492,26 +575,51 @@ func TestSearchingIsNotHeldUpByTrimming(t *testing.T) {
 // checksum hides such a message, which must not be taken for one that was never
 // there.
 func TestBitFlippedOnDisk(t *testing.T) {
-	dir := t.TempDir()
-	srv := natsdtest.Start(t, natsd.Options{Dir: dir})
-	s := New(srv, Options{})
-	l := newLog(t, s, "a")
-	for i := range 5 {
-		recs := records(i*10, 10)
-		recs[5].Data = fmt.Appendf(nil, "here is frame %d", i+1)
-		mustAppend(t, l, recs...)
+	for flip, want := range map[uint64]CorruptError{
+		3: {First: 20, NextFrame: 4, NextNumber: 30},
+		5: {First: 40, NextFrame: 6, NextNumber: 40 + 65_535},
+	} {
+		t.Run(fmt.Sprint("frame ", flip), func(t *testing.T) {
+			dir := t.TempDir()
+			srv := natsdtest.Start(t, natsd.Options{Dir: dir})
+			s := New(srv, Options{})
+			l := newLog(t, s, "a")
+			for i := range 5 {
+				recs := records(i*10, 10)
+				recs[5].Data = fmt.Appendf(nil, "here is frame %d", i+1)
+				mustAppend(t, l, recs...)
+			}
+			if err := s.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			natsdtest.Close(t, srv)
+			flipBit(t, dir, fmt.Appendf(nil, "here is frame %d", flip))
+
+			l = reopened(t, natsdtest.Start(t, natsd.Options{Dir: dir}), "a", Options{})
+			for seq := uint64(1); seq <= 5; seq++ {
+				f, err := l.At(t.Context(), seq)
+				c, corrupt := errors.AsType[*CorruptError](err)
+				switch {
+				case corrupt != (seq == flip) || !corrupt && (err != nil || len(f.Records) != 10):
+					t.Errorf("frame %d: %v, %v", seq, f, err)
+				case corrupt && (c.First != want.First || c.NextFrame != want.NextFrame || c.NextNumber != want.NextNumber || c.Log != "a"):
+					t.Errorf("frame %d: %+v, want %+v", seq, c, want)
+				}
+			}
+		})
 	}
-	if err := s.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	natsdtest.Close(t, srv)
+}
+
+// flipBit flips a bit where that text is in a file below dir.
+func flipBit(t *testing.T, dir string, text []byte) {
+	t.Helper()
 	flipped := 0
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		if at := bytes.Index(data, []byte("here is frame 3")); err == nil && at >= 0 {
+		if at := bytes.Index(data, text); err == nil && at >= 0 {
 			data[at] ^= 1
 			flipped++
 			err = os.WriteFile(path, data, 0o600)
@@ -520,17 +628,5 @@ func TestBitFlippedOnDisk(t *testing.T) {
 	})
 	if err != nil || flipped != 1 {
 		t.Fatalf("flipped %d bits: %v", flipped, err)
-	}
-
-	l = reopened(t, natsdtest.Start(t, natsd.Options{Dir: dir}), "a", Options{})
-	for seq := uint64(1); seq <= 5; seq++ {
-		f, err := l.At(t.Context(), seq)
-		c, corrupt := errors.AsType[*CorruptError](err)
-		switch {
-		case corrupt != (seq == 3) || !corrupt && (err != nil || len(f.Records) != 10):
-			t.Errorf("frame %d: %v, %v", seq, f, err)
-		case corrupt && (c.First != 20 || c.NextFrame != 4 || c.NextNumber != 30 || c.Log != "a"):
-			t.Errorf("frame %d: %+v", seq, c)
-		}
 	}
 }

@@ -24,9 +24,12 @@ func (l *Log) markAt(ctx context.Context, t tail, seq uint64) (mark, error) {
 	if h := bad.head; h != nil {
 		return mark{seq, seq + 1, h.first, h.next(), h.last, nil, bad}, nil
 	}
-	gap, err := l.corrupt(ctx, t, seq, bad)
+	void, gap, err := l.corrupt(ctx, t, seq, bad)
 	if err != nil {
 		return mark{}, err
+	}
+	if void != nil {
+		return mark{seq, seq + 1, void.First, void.First, void.head.last, void, nil}, nil
 	}
 	m := mark{from: seq, to: gap.NextFrame, first: gap.First, next: gap.NextNumber, last: t.arrival, bad: bad}
 	for m.from > t.first {
@@ -56,7 +59,7 @@ func (l *Log) open(ctx context.Context, t tail, m mark) (*Frame, error) {
 	if m.frame != nil {
 		return m.frame, nil
 	}
-	return nil, l.corruptOr(ctx, t, m.from, m.bad)
+	return l.instead(ctx, t, m.from, m.bad)
 }
 
 // Find returns the frame that holds the record with that running number. hint is a
@@ -131,18 +134,20 @@ func (l *Log) Since(ctx context.Context, ms int64) (frame *Frame, index int, err
 
 // since is the frame with the first record that arrived at or after ms.
 func (l *Log) since(ctx context.Context, t tail, ms int64) (*Frame, error) {
-	if t.last == 0 || ms > t.arrival {
+	if t.empty() || ms > t.arrival {
 		return nil, ErrNotYet
 	}
 	seq, err := l.firstSince(ctx, t, ms)
-	if err != nil {
-		return nil, err
+	for ; err == nil; seq++ {
+		var m mark
+		if m, err = l.markAt(ctx, t, seq); err == nil {
+			f, err := l.open(ctx, t, m)
+			if err != nil || len(f.Records) > 0 || seq == t.last {
+				return f, err
+			}
+		}
 	}
-	m, err := l.markAt(ctx, t, seq)
-	if err != nil {
-		return nil, err
-	}
-	return l.open(ctx, t, m)
+	return nil, err
 }
 
 // firstSince is the first frame whose newest record arrived at or after ms; the

@@ -173,6 +173,29 @@ func (s *Set) Close(ctx context.Context) error {
 	return err
 }
 
+func (s *Set) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// calmly asks the server something and believes the answer only if the store was
+// sound all the while. One that has failed, or is being closed to be opened
+// again, says of what it has that it does not, and shows what never reached the
+// disk.
+func (s *Set) calmly(ctx context.Context, ask func() error) error {
+	for {
+		before := s.srv.Restarts()
+		err := ask()
+		if err := s.srv.Healthy(ctx); err != nil {
+			return err
+		}
+		if s.srv.Restarts() == before {
+			return err
+		}
+	}
+}
+
 // start runs work as a goroutine of the set, unless it is closed.
 func (s *Set) start(work func()) bool {
 	s.mu.Lock()

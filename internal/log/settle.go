@@ -91,7 +91,11 @@ func (l *Log) lookUp(f *Frame) (fate, error) {
 		if err := l.set.srv.Healthy(l.set.base); err != nil {
 			return 0, err
 		}
-		data, err := l.stored(f.Seq)
+		var data []byte
+		err := l.set.calmly(l.set.base, func() (err error) {
+			data, err = l.stored(f.Seq)
+			return err
+		})
 		switch {
 		case err == nil:
 			h, bad := decodeHead(data, f.Seq)

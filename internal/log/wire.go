@@ -157,6 +157,7 @@ func (w *natsWire) stored(ctx context.Context, id string, seq uint64) ([]byte, e
 type info struct {
 	epoch       uint32
 	first, last uint64 // sequences; last is 0 when nothing was ever written
+	deleted     []uint64
 }
 
 func (w *natsWire) info(ctx context.Context, id string) (info, error) {
@@ -165,18 +166,21 @@ func (w *natsWire) info(ctx context.Context, id string) (info, error) {
 			Metadata map[string]string `json:"metadata"`
 		} `json:"config"`
 		State struct {
-			First uint64 `json:"first_seq"`
-			Last  uint64 `json:"last_seq"`
+			First   uint64   `json:"first_seq"`
+			Last    uint64   `json:"last_seq"`
+			Deleted []uint64 `json:"deleted"`
 		} `json:"state"`
 	}
-	if err := w.api(ctx, "STREAM.INFO."+streamName(id), struct{}{}, &response); err != nil {
+	request := map[string]bool{"deleted_details": true}
+	if err := w.api(ctx, "STREAM.INFO."+streamName(id), request, &response); err != nil {
 		return info{}, err
 	}
 	epoch, err := strconv.ParseUint(response.Config.Metadata[metaEpoch], 10, 32)
 	if err != nil {
 		return info{}, fmt.Errorf("log %s: epoch in its stream's metadata: %w", id, err)
 	}
-	return info{uint32(epoch), max(response.State.First, 1), response.State.Last}, nil
+	st := response.State
+	return info{uint32(epoch), max(st.First, 1), st.Last, st.Deleted}, nil
 }
 
 // purge removes all frames before seq.

@@ -18,7 +18,7 @@ import (
 const (
 	versionFile = "version"
 	lockFile    = "lock"
-	versionTemp = "version.tmp"
+	versionTemp = versionFile + ".tmp" // of replaceFile
 	versionText = "wasmill data format "
 )
 
@@ -97,22 +97,28 @@ func readVersion(dir string) (marked bool, err error) {
 
 // writeVersion leaves either no mark or a whole one, whatever happens.
 func writeVersion(dir string) error {
-	tmp := filepath.Join(dir, versionTemp)
+	return replaceFile(filepath.Join(dir, versionFile), versionText+strconv.Itoa(Format)+"\n")
+}
+
+// replaceFile leaves the old file or the new one, and the new one once it has
+// returned.
+func replaceFile(path, text string) error {
+	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(versionText + strconv.Itoa(Format) + "\n")
+	_, err = f.WriteString(text)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, versionFile)); err != nil {
+	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
 	if runtime.GOOS == "windows" {
 		return nil // a directory cannot be synced there
 	}
-	d, err := os.Open(dir)
+	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

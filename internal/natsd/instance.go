@@ -96,7 +96,7 @@ func (in *instance) sick() error {
 	if !in.ns.JetStreamEnabled() {
 		return errors.New("JetStream has disabled itself")
 	}
-	for _, e := range in.ns.Healthz(&server.HealthzOptions{Details: true}).Errors {
+	for _, e := range in.health() {
 		if strings.Contains(e.Error, "write error") {
 			return errors.New(e.Error)
 		}
@@ -107,37 +107,34 @@ func (in *instance) sick() error {
 	return nil
 }
 
+// health is what JetStream finds wrong with its streams. It looks at them only
+// if the server proves within a millisecond that it is up, which takes a few
+// tries on a busy machine.
+func (in *instance) health() (errs []server.HealthzError) {
+	for range 1000 {
+		errs = in.ns.Healthz(&server.HealthzOptions{Details: true}).Errors
+		if len(errs) == 0 || errs[0].Type != server.HealthzErrorConn {
+			return errs
+		}
+	}
+	return errs
+}
+
 // unrecovered names the streams on disk that JetStream could not open: it goes
 // on without them, which would show as data that was never there.
 //
 // A kill while a stream is made or deleted leaves a directory without its
-// description (made: directory, description, checksum; deleted: description
-// first). Nobody was told that such a stream exists, so it is no damage.
+// description. Nobody was told that such a stream exists, so it is no damage.
 func (in *instance) unrecovered() error {
 	var errs []error
-	for _, e := range in.ns.Healthz(&server.HealthzOptions{Details: true}).Errors {
-		if e.Stream != "" && neverWhole(filepath.Join(in.dir, server.JetStreamStoreDir, e.Account, "streams", e.Stream)) {
+	for _, e := range in.health() {
+		info := filepath.Join(in.dir, server.JetStreamStoreDir, e.Account, "streams", e.Stream, server.JetStreamMetaFile)
+		if _, err := os.Stat(info); e.Stream != "" && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		errs = append(errs, errors.New(e.Error))
 	}
 	return errors.Join(errs...)
-}
-
-func neverWhole(dir string) bool {
-	if _, err := os.Stat(filepath.Join(dir, server.JetStreamMetaFile)); errors.Is(err, fs.ErrNotExist) {
-		return true
-	}
-	if _, err := os.Stat(filepath.Join(dir, server.JetStreamMetaFileSum)); !errors.Is(err, fs.ErrNotExist) {
-		return false
-	}
-	blocks, _ := filepath.Glob(filepath.Join(dir, "msgs", "*.blk"))
-	for _, b := range blocks {
-		if st, err := os.Stat(b); err == nil && st.Size() > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // dialer connects one connection to whatever instance is current.

@@ -180,7 +180,15 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if s.cur, err = startInstance(s.settings(), o.Logger, s.nudge); err != nil {
 		return nil, fmt.Errorf("natsd: start storage in %s: %w", s.store, err)
 	}
-	if bad := s.cur.unrecovered(); bad != nil {
+	bad := s.cur.unrecovered()
+	if bad != nil && mend(s.store, o.Logger) > 0 {
+		s.cur.stop()
+		if s.cur, err = startInstance(s.settings(), o.Logger, s.nudge); err != nil {
+			return nil, fmt.Errorf("natsd: start storage in %s: %w", s.store, err)
+		}
+		bad = s.cur.unrecovered()
+	}
+	if bad != nil {
 		return nil, fmt.Errorf("natsd: data directory %s is damaged: %w; restore it from a backup, or move the named stream away to go on without it", s.opts.Dir, bad)
 	}
 	if s.conn, err = s.Dial("wasmill"); err != nil {

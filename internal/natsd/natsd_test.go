@@ -242,12 +242,69 @@ func TestADamagedStreamIsNamedAndNotPassedOver(t *testing.T) {
 	if _, err = start(t, dir); err == nil || !strings.Contains(err.Error(), "TORN") || strings.Contains(err.Error(), "WHOLE") {
 		t.Errorf("start on a torn stream: %v", err)
 	}
-	// What a kill while the stream is made leaves is no damage.
-	if err := os.Remove(filepath.Join(streams, "TORN", "meta.inf")); err != nil {
+}
+
+func TestAKillWhileAStreamIsMadeOrDeletedIsNoDamage(t *testing.T) {
+	for _, missing := range []string{"meta.inf", "meta.sum"} {
+		dir := t.TempDir()
+		s, err := start(t, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustMakeStream(t, s, "S")
+		natsdtest.Close(t, s)
+		if err := os.Remove(filepath.Join(dir, "jetstream", "$G", "streams", "S", missing)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = start(t, dir); err != nil {
+			t.Fatalf("without %s: %v", missing, err)
+		}
+		mustMakeStream(t, s, "S") // over what is left
+		if _, err := s.JS().Publish(t.Context(), "S", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		natsdtest.Close(t, s)
+		if _, err = start(t, dir); err != nil {
+			t.Errorf("without %s, made again: %v", missing, err)
+		}
+	}
+}
+
+func TestAKillWhileAStreamsSettingsChangeIsMended(t *testing.T) {
+	dir := t.TempDir()
+	s, err := start(t, dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = start(t, dir); err != nil {
-		t.Errorf("start on a stream half made: %v", err)
+	mustMakeStream(t, s, "S")
+	if _, err := s.JS().Publish(t.Context(), "S", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "jetstream", "$G", "streams", "S", "meta.sum")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.JS().UpdateStream(t.Context(), jetstream.StreamConfig{
+		Name: "S", Subjects: []string{"S", "T"}, Storage: s.Storage(), AllowDirect: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	natsdtest.Close(t, s)
+	// The kill came between description and checksum.
+	old := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(path, before, 0o600), os.Chtimes(path, old, old)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = start(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.JS().Stream(t.Context(), "S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := st.CachedInfo(); i.State.Msgs != 1 || len(i.Config.Subjects) != 2 {
+		t.Errorf("stream = %+v, want its message and the new settings", i)
 	}
 }
 

@@ -85,9 +85,9 @@ func (s *Server) Healthy(ctx context.Context) error {
 const tryFor = 5 * time.Second
 
 // WriteContext bounds one write: it ends when no acknowledgement can come any
-// more, because the store has failed or the connection was cut, and after 5 s.
-// A request on a plain context would wait for its end, since nats.go does not
-// give up requests whose connection is gone. If the write fails, the outcome
+// more, because the store has failed, and after 5 s. A request on a plain
+// context would wait for its end, since nats.go does not give up requests whose
+// connection is gone. If the write fails, the outcome
 // is unknown: see the package's documentation.
 func (s *Server) WriteContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return s.bound(ctx, func(in *instance) context.Context { return in.writes })
@@ -208,6 +208,7 @@ func (s *Server) restart(ctx context.Context, cause error, pause time.Duration) 
 		if err == nil {
 			if err = cmp.Or(in.unrecovered(), in.sick()); err != nil {
 				in.stop()
+				mend(s.store, log)
 			}
 		}
 		if err == nil {

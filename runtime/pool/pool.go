@@ -365,8 +365,13 @@ func (p *Pool) Stats() Stats {
 	return st
 }
 
+// stragglers is how long Close waits for guests that it has cancelled. One that
+// neither loops nor calls the host cannot be stopped.
+const stragglers = 5 * time.Second
+
 // Close takes no more invocations, waits for those that run, and cancels them
-// when ctx ends. When it returns nothing the pool started is left.
+// when ctx ends. When it returns nothing the pool started is left, unless the
+// error says that some function could not be stopped.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	first := !p.closing
@@ -383,8 +388,13 @@ func (p *Pool) Close(ctx context.Context) error {
 		err = fmt.Errorf("pool: close: invocations were cut short: %w", context.Cause(ctx))
 	}
 	p.end(errClosing)
-	<-p.quiet // a cancelled guest ends at its next loop or call
-	p.work.Wait()
+	select {
+	case <-p.quiet:
+		p.work.Wait()
+	case <-time.After(stragglers):
+		// What they use stays open: closing it under them would crash the process.
+		err = errors.Join(err, errors.New("pool: close: functions that cannot be stopped still run"))
+	}
 
 	p.mu.Lock()
 	var old garbage

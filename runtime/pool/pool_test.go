@@ -59,13 +59,23 @@ func (r *registry) set(v functions.Version) functions.Version {
 // native is an engine whose environments are Go functions: an environment need
 // not be WASM, and here it is to wait, fail and count as a test says.
 type native struct {
-	mu                      sync.Mutex
-	handle                  func(ctx context.Context, inv *runtime.Invocation) runtime.Result
-	start                   func(ctx context.Context) error
-	loadErr                 error
+	mu sync.Mutex
+	counts
+	handle  func(ctx context.Context, inv *runtime.Invocation) runtime.Result
+	start   func(ctx context.Context) error
+	loadErr error
+}
+
+type counts struct {
 	programs, environments  int // open
 	loads, starts, maxStart int
 	misuse                  string
+}
+
+func (n *native) now() counts {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.counts
 }
 
 func (n *native) count(f func()) {
@@ -187,11 +197,11 @@ func bench(t *testing.T, n *native, o Options, test func(t *testing.T, p *Pool, 
 		if err := p.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if st := p.Stats(); st != (Stats{}) || n.programs != 0 || n.environments != 0 {
-			t.Errorf("left behind: %+v, %d programs, %d environments", st, n.programs, n.environments)
+		if st := p.Stats(); st != (Stats{}) || n.now().programs != 0 || n.now().environments != 0 {
+			t.Errorf("left behind: %+v, %d programs, %d environments", st, n.now().programs, n.now().environments)
 		}
-		if n.misuse != "" {
-			t.Error(n.misuse)
+		if n.now().misuse != "" {
+			t.Error(n.now().misuse)
 		}
 		if r := p.Invoke(context.Background(), "f", "", event()); r.Outcome != runtime.Infrastructure {
 			t.Errorf("a closed pool: %v", r.Outcome)
@@ -209,8 +219,8 @@ func TestEnvironmentIsUsedAgain(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		}
-		if n.starts != 1 || n.loads != 1 {
-			t.Errorf("%d starts, %d loads", n.starts, n.loads)
+		if n.now().starts != 1 || n.now().loads != 1 {
+			t.Errorf("%d starts, %d loads", n.now().starts, n.now().loads)
 		}
 	})
 }
@@ -233,8 +243,8 @@ func TestEachInvocationAtOnceHasItsEnvironment(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got[runtime.Done] != 4 || got[runtime.Throttled] != 6 || n.maxStart != 4 || n.loads != 1 {
-			t.Errorf("%v, %d environments, %d loads", got, n.maxStart, n.loads)
+		if got[runtime.Done] != 4 || got[runtime.Throttled] != 6 || n.now().maxStart != 4 || n.now().loads != 1 {
+			t.Errorf("%v, %d environments, %d loads", got, n.now().maxStart, n.now().loads)
 		}
 	})
 }
@@ -285,8 +295,8 @@ func TestTimeoutIsTheFunctionsAndDiscardsItsEnvironment(t *testing.T) {
 		if took := time.Since(began); r.Outcome != runtime.Timeout || took != 3*time.Second {
 			t.Errorf("%v after %v", r.Outcome, took)
 		}
-		if st := p.Stats(); st.Idle != 0 || n.environments != 0 {
-			t.Errorf("%+v, %d environments", st, n.environments)
+		if st := p.Stats(); st.Idle != 0 || n.now().environments != 0 {
+			t.Errorf("%+v, %d environments", st, n.now().environments)
 		}
 	})
 }
@@ -319,12 +329,12 @@ func TestChangeRetiresOldRevisionsAfterTheirInvocation(t *testing.T) {
 		synctest.Wait()
 		r.set(functions.Version{Function: "f", Revision: 2})
 		p.Changed("f")
-		if res := p.Invoke(t.Context(), "f", "", event()); res.Version.Revision != 2 || res.Init != 0 && n.starts != 3 {
-			t.Errorf("revision %d, %d starts", res.Version.Revision, n.starts)
+		if res := p.Invoke(t.Context(), "f", "", event()); res.Version.Revision != 2 || res.Init != 0 && n.now().starts != 3 {
+			t.Errorf("revision %d, %d starts", res.Version.Revision, n.now().starts)
 		}
 		wg.Wait()
-		if n.environments != 1 || n.programs != 1 || n.starts != 3 {
-			t.Errorf("%d environments, %d programs, %d starts", n.environments, n.programs, n.starts)
+		if n.now().environments != 1 || n.now().programs != 1 || n.now().starts != 3 {
+			t.Errorf("%d environments, %d programs, %d starts", n.now().environments, n.now().programs, n.now().starts)
 		}
 	})
 }
@@ -335,8 +345,8 @@ func TestUnannouncedChangeRetiresToo(t *testing.T) {
 		p.Invoke(t.Context(), "f", "", event())
 		r.set(functions.Version{Function: "f", Revision: 2})
 		p.Invoke(t.Context(), "f", "", event())
-		if n.environments != 1 {
-			t.Errorf("%d environments", n.environments)
+		if n.now().environments != 1 {
+			t.Errorf("%d environments", n.now().environments)
 		}
 	})
 }
@@ -349,16 +359,16 @@ func TestDeletedFunctionLeavesNothing(t *testing.T) {
 		p.Invoke(t.Context(), "f", "", event())
 		p.Changed("f") // $LATEST changed: version 1 stays
 		synctest.Wait()
-		if n.environments != 1 {
-			t.Errorf("%d environments after a change", n.environments)
+		if n.now().environments != 1 {
+			t.Errorf("%d environments after a change", n.now().environments)
 		}
 		r.mu.Lock()
 		clear(r.versions)
 		r.mu.Unlock()
 		p.Changed("f")
 		synctest.Wait()
-		if n.environments != 0 || n.programs != 0 || len(p.logs) != 0 {
-			t.Errorf("%d environments, %d programs, %d logs", n.environments, n.programs, len(p.logs))
+		if n.now().environments != 0 || n.now().programs != 0 || len(p.logs) != 0 {
+			t.Errorf("%d environments, %d programs, %d logs", n.now().environments, n.now().programs, len(p.logs))
 		}
 		res := p.Invoke(t.Context(), "f", "", event())
 		if res.Outcome != runtime.Infrastructure || res.ErrorType != runtime.TypeNotFound || runtime.Attempted(res.Outcome) {
@@ -372,19 +382,22 @@ func TestIdleEnvironmentsAreClosed(t *testing.T) {
 	bench(t, n, Options{Idle: time.Minute}, func(t *testing.T, p *Pool, _ *registry) {
 		p.Invoke(t.Context(), "f", "", event())
 		time.Sleep(59 * time.Second)
-		if n.environments != 1 {
+		synctest.Wait()
+		if n.now().environments != 1 {
 			t.Error("closed too early")
 		}
 		time.Sleep(20 * time.Second)
-		if n.environments != 0 || n.programs != 1 {
-			t.Errorf("%d environments, %d programs after idling", n.environments, n.programs)
+		synctest.Wait()
+		if n.now().environments != 0 || n.now().programs != 1 {
+			t.Errorf("%d environments, %d programs after idling", n.now().environments, n.now().programs)
 		}
 		time.Sleep(2 * time.Minute)
-		if n.programs != 0 {
+		synctest.Wait()
+		if n.now().programs != 0 {
 			t.Error("the program is kept for ever")
 		}
-		if r := p.Invoke(t.Context(), "f", "", event()); r.Outcome != runtime.Done || n.loads != 2 {
-			t.Errorf("%v, %d loads", r.Outcome, n.loads)
+		if r := p.Invoke(t.Context(), "f", "", event()); r.Outcome != runtime.Done || n.now().loads != 2 {
+			t.Errorf("%v, %d loads", r.Outcome, n.now().loads)
 		}
 	})
 }
@@ -401,8 +414,8 @@ func TestOurFaultsCostNoAttemptAndMend(t *testing.T) {
 		}
 		reg.codeErr = nil
 		n.handle = func(context.Context, *runtime.Invocation) runtime.Result { panic("a bug of ours") }
-		if r := p.Invoke(t.Context(), "f", "", event()); r.Outcome != runtime.Infrastructure || n.environments != 0 {
-			t.Errorf("%v, %d environments", r.Outcome, n.environments)
+		if r := p.Invoke(t.Context(), "f", "", event()); r.Outcome != runtime.Infrastructure || n.now().environments != 0 {
+			t.Errorf("%v, %d environments", r.Outcome, n.now().environments)
 		}
 		n.handle = takes(time.Millisecond)
 		if r := p.Invoke(t.Context(), "f", "", event()); r.Outcome != runtime.Done {
@@ -420,8 +433,8 @@ func TestDamagedCodeIsNotRun(t *testing.T) {
 		r.versions["f:$LATEST"] = v
 		r.mu.Unlock()
 		p.registry = damaged{r}
-		if res := p.Invoke(t.Context(), "f", "", event()); res.Outcome != runtime.Infrastructure || n.programs != 0 {
-			t.Errorf("%v, %d programs", res.Outcome, n.programs)
+		if res := p.Invoke(t.Context(), "f", "", event()); res.Outcome != runtime.Infrastructure || n.now().programs != 0 {
+			t.Errorf("%v, %d programs", res.Outcome, n.now().programs)
 		}
 	})
 }
@@ -466,10 +479,10 @@ func TestPreparedCodeIsReady(t *testing.T) {
 		}
 		p.Warm([]functions.Version{v}) // twice is once
 		synctest.Wait()
-		loads := n.loads
+		loads := n.now().loads
 		p.Invoke(t.Context(), "f", "", event())
-		if n.loads != loads || n.programs != 1 {
-			t.Errorf("%d loads by the invocation, %d programs", n.loads-loads, n.programs)
+		if n.now().loads != loads || n.now().programs != 1 {
+			t.Errorf("%d loads by the invocation, %d programs", n.now().loads-loads, n.now().programs)
 		}
 	})
 }
@@ -500,9 +513,37 @@ func TestCloseWaitsThenCutsShort(t *testing.T) {
 				t.Errorf("grace %v: closed after %v: %v", tt.grace, took, err)
 			}
 			wg.Wait()
-			if n.environments != 0 || n.programs != 0 {
-				t.Errorf("left %d environments, %d programs", n.environments, n.programs)
+			if n.now().environments != 0 || n.now().programs != 0 {
+				t.Errorf("left %d environments, %d programs", n.now().environments, n.now().programs)
 			}
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForEverForWhatCannotBeStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &native{handle: func(context.Context, *runtime.Invocation) (r runtime.Result) {
+			time.Sleep(time.Hour)
+			return r
+		}}
+		r := &registry{}
+		r.set(functions.Version{Function: "f"})
+		p := New(r, n, Options{})
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Invoke(t.Context(), "f", "", event()) })
+		synctest.Wait()
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := p.Close(ctx); err == nil || time.Since(began) != 6*time.Second {
+			t.Errorf("closed after %v: %v", time.Since(began), err)
+		}
+		if n.now().programs != 1 || n.now().environments != 1 {
+			t.Error("what still runs was closed under it")
+		}
+		wg.Wait()
+		if n.now().programs != 0 || n.now().environments != 0 || n.now().misuse != "" {
+			t.Errorf("left behind: %+v", n.now())
 		}
 	})
 }

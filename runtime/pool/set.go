@@ -151,7 +151,12 @@ func (p *Pool) evict(old *garbage) bool {
 }
 
 // start loads the program if need be and starts e.
-func (p *Pool) start(ctx context.Context, s *set, e *environment) error {
+func (p *Pool) start(ctx context.Context, s *set, e *environment) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil { // as in invoke
+			err = fmt.Errorf("bug in the engine: %v\n%s", bug, debug.Stack())
+		}
+	}()
 	program, err := p.load(ctx, s)
 	if err != nil {
 		return err

@@ -258,10 +258,10 @@ func (e *Engine) put(digest string, c *compiled, err error, mine chan struct{}) 
 func (e *Engine) drop(digest string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	e.modules[digest].refs--
+	if e.closed { // all of it is freed at once, or never
 		return nil
 	}
-	e.modules[digest].refs--
 	var idle []string
 	for d, c := range e.modules {
 		if c.refs == 0 {
@@ -277,12 +277,20 @@ func (e *Engine) drop(digest string) error {
 	return errors.Join(errs...)
 }
 
-// Close frees everything. Programs and environments must be closed before.
+// Close frees everything. Programs and environments must be closed before: if
+// some are not, nothing is freed and the error says so, for to take the code of
+// a running guest away would crash the process.
 func (e *Engine) Close(ctx context.Context) error {
 	e.mu.Lock()
 	e.closed = true
-	clear(e.modules)
+	used := 0
+	for _, c := range e.modules {
+		used += min(c.refs, 1)
+	}
 	e.mu.Unlock()
+	if used > 0 {
+		return fmt.Errorf("wasm: close: %d modules are still in use", used)
+	}
 	errs := []error{e.runtime.Close(ctx)}
 	if e.cache != nil {
 		errs = append(errs, e.cache.Close(ctx))

@@ -31,7 +31,7 @@ func newReactor(ctx context.Context, p *program, v functions.Version, logs runti
 	began := time.Now()
 	allowed := func() time.Duration {
 		deadline, _ := ctx.Deadline()
-		return deadline.Sub(began).Round(10 * time.Millisecond)
+		return max(0, deadline.Sub(began).Round(10*time.Millisecond))
 	}
 	console := newConsole(logs)
 	defer console.end()

@@ -71,7 +71,7 @@ func version(change ...func(*functions.Config)) functions.Version {
 
 func start(t testing.TB, p runtime.Program, v functions.Version, l runtime.LogWriter) runtime.Environment {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	e, err := p.New(ctx, v, l)
 	if err != nil {
@@ -87,7 +87,7 @@ func start(t testing.TB, p runtime.Program, v functions.Version, l runtime.LogWr
 
 func invoke(t testing.TB, e runtime.Environment, inv *runtime.Invocation) runtime.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return e.Invoke(ctx, inv)
 }
@@ -245,13 +245,14 @@ func TestFaultsOfStartUp(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
+			p := load(t, tt.code)
+			allowed := time.Minute
 			if tt.outcome == runtime.Timeout {
-				ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
-				defer cancel()
+				allowed = 200 * time.Millisecond
 			}
-			_, err := load(t, tt.code).New(ctx, version(tt.change), nil)
+			ctx, cancel := context.WithTimeout(t.Context(), allowed)
+			defer cancel()
+			_, err := p.New(ctx, version(tt.change), nil)
 			f, ok := errors.AsType[*runtime.InitError](err)
 			if !ok || f.Outcome != tt.outcome || f.Type != tt.errType || !strings.Contains(f.Message, tt.message) {
 				t.Errorf("New = %v, want %v %s: … %s", err, tt.outcome, tt.errType, tt.message)
@@ -285,7 +286,12 @@ func TestSharedProgramOutlivesItsFirstUser(t *testing.T) {
 	if n := len(e.modules); n != 2 {
 		t.Errorf("%d modules are kept, want the used one and one more", n)
 	}
+	if err := e.Close(t.Context()); err == nil {
+		t.Error("closed under a program")
+	}
+	defer two.Close()
 	env := start(t, two, version(), nil)
+	defer env.Close()
 	if r := invoke(t, env, say("x")); r.Outcome != runtime.Done {
 		t.Errorf("%v %s", r.Outcome, r.ErrorMessage)
 	}

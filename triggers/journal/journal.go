@@ -35,6 +35,9 @@ type Journal struct {
 	subject string
 	epoch   uint64
 	fenced  atomic.Bool
+	// What is acknowledged, for others to read: the newest commit, and the newest
+	// one with letters.
+	tip, sure atomic.Uint64
 
 	turn    chan struct{} // holds one value while a commit is under way; guards what follows
 	last    uint64        // sequence of the newest commit, the one to follow
@@ -81,11 +84,11 @@ func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, letters []
 		return context.Cause(ctx)
 	}
 	err := j.commit(ctx, &cp, letters)
-	switch {
-	case err == nil:
-		j.store.committed(j.src, len(letters))
-	case errors.Is(err, triggers.ErrFenced):
+	if errors.Is(err, triggers.ErrFenced) {
 		j.fenced.Store(true)
+	}
+	if err == nil || len(j.open) > 0 { // there, or perhaps there
+		j.store.committed(j.src, len(letters))
 	}
 	return err
 }
@@ -237,8 +240,10 @@ func (j *Journal) settle(ctx context.Context, d *decision) (next *decision, done
 // landed notes that d is the newest commit.
 func (j *Journal) landed(sequence uint64, d *decision) {
 	j.last, j.open = sequence, nil
+	j.tip.Store(sequence)
 	if len(d.buried) > 0 {
 		j.letters = sequence
+		j.sure.Store(sequence)
 	}
 }
 
@@ -297,6 +302,34 @@ func (j *Journal) blobs(ctx context.Context, wire []byte) (blobs, error) {
 		wire = wire[n:]
 	}
 	return b, nil
+}
+
+// ascertain finds out what became of a commit whose caller has gone away, so that
+// its letters do not wait for the next one. It leaves it to that one to settle.
+func (j *Journal) ascertain(ctx context.Context) error {
+	select {
+	case j.turn <- struct{}{}:
+		defer func() { <-j.turn }()
+	default:
+		return nil // a commit is under way, and will tell
+	}
+	if len(j.open) == 0 {
+		return nil
+	}
+	if err := j.restored(ctx, errors.New("commit of unknown outcome")); err != nil {
+		return err
+	}
+	newest, err := j.store.newest(ctx, j.src)
+	if err != nil || newest == nil {
+		return err
+	}
+	for _, o := range j.open {
+		if o.attempt == newest.attempt {
+			j.tip.Store(newest.sequence)
+			j.sure.Store(newest.lettersUpTo())
+		}
+	}
+	return nil
 }
 
 // end fences the handle and waits until nothing of it is under way.

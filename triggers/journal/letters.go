@@ -17,7 +17,9 @@ import (
 const AllConfirmed = ^uint64(0)
 
 // Pending says up to which commit the letters of src are confirmed, and which
-// is the newest commit with letters. Letters are waiting if upTo > mark.
+// is the newest commit with letters. Letters are waiting if upTo > mark. A
+// commit that this process has sent counts once it is acknowledged: until then
+// a store that fails may show it and have lost it after a restart.
 func (s *Store) Pending(ctx context.Context, src triggers.Source) (mark, upTo uint64, err error) {
 	// The mark is read first: it may then be older than the commit, never newer.
 	if mark, err = s.Mark(ctx, src); err != nil {
@@ -30,7 +32,26 @@ func (s *Store) Pending(ctx context.Context, src triggers.Source) (mark, upTo ui
 		}
 		return mark, 0, err
 	}
-	return mark, newest.lettersUpTo(), nil
+	upTo = newest.lettersUpTo()
+	if j := s.owner(src); j != nil {
+		if upTo > j.sure.Load() {
+			if err := j.ascertain(ctx); err != nil {
+				return 0, 0, err
+			}
+		}
+		upTo = min(upTo, j.sure.Load())
+	}
+	return mark, upTo, nil
+}
+
+// owner is who may commit for src in this process; nil: nobody.
+func (s *Store) owner(src triggers.Source) *Journal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.handles[src]; j != nil && !j.fenced.Load() {
+		return j
+	}
+	return nil
 }
 
 // Unrelayed says whether src has letters that are not confirmed.
@@ -170,6 +191,9 @@ func (s *Store) Trim(ctx context.Context, src triggers.Source) error {
 		return err
 	}
 	below := newest.sequence
+	if j := s.owner(src); j != nil {
+		below = min(below, j.tip.Load()) // one that is not acknowledged may vanish
+	}
 	if newest.lettersUpTo() > mark {
 		below = min(below, mark+1)
 	}

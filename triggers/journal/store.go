@@ -71,8 +71,8 @@ func (s *Store) crash(point string) {
 	}
 }
 
-// Watch calls fn after each commit with its source and how many dead letters it
-// has. fn must not block, and not call back into the journal.
+// Watch calls fn after each commit, one of unknown outcome too, with its source
+// and how many dead letters it has. fn must not block, and not call back into the journal.
 func (s *Store) Watch(fn func(src triggers.Source, letters int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,6 +292,8 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 		return nil, nil, err
 	}
 	j := &Journal{store: s, src: src, owner: owner, ledger: s.ledger(src.Mapping), subject: subject(kindCommit, src), turn: make(chan struct{}, 1)}
+	j.tip.Store(AllConfirmed) // nothing is sent before it is read
+	j.sure.Store(AllConfirmed)
 	j.turn <- struct{}{} // nobody commits, or takes from j, before it is read
 	defer func() { <-j.turn }()
 	s.mu.Lock()
@@ -303,15 +305,26 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 			return nil, nil, err
 		}
 	}
+	if err := s.srv.Healthy(ctx); err != nil {
+		return nil, nil, s.about(src, err)
+	}
 	c, err := s.newest(ctx, src)
 	if err != nil {
 		return nil, nil, err
 	}
+	// What a failing store shows need not be on disk.
+	if err := s.srv.Admit(natsd.Journal, 0); err != nil && !errors.Is(err, natsd.ErrReserve) {
+		return nil, nil, s.about(src, err)
+	}
 	if c == nil {
 		j.epoch = 1
+		j.tip.Store(0)
+		j.sure.Store(0)
 		return j, nil, nil
 	}
 	j.epoch, j.last, j.letters = c.epoch+1, c.sequence, c.lettersUpTo()
+	j.tip.Store(j.last)
+	j.sure.Store(j.letters)
 	return j, &c.checkpoint, nil
 }
 

@@ -149,6 +149,74 @@ func TestUnknownOutcomeWithAnotherOwnersCommitIsFenced(t *testing.T) {
 	}
 }
 
+func TestLettersCountOnceTheirCommitIsAcknowledged(t *testing.T) {
+	_, s := fresh(t)
+	j, _ := take(t, s, source0)
+	commitOK(t, j, triggers.Checkpoint{Next: 1}, dead(0, 1))
+	asked := 0
+	s.wrap = func(send func() (uint64, error)) (uint64, error) {
+		_, _ = send()
+		asked++
+		if got := numbers(letters(t, s, source0)); got != "0" {
+			t.Errorf("letters before the acknowledgement = %s, want 0", got)
+		}
+		confirm(t, s, 1)
+		trim(t, s)
+		if got := counts(t, s); got[0] != 2 {
+			t.Errorf("%d commits after a purge before the acknowledgement, want 2", got[0])
+		}
+		return 0, errLost
+	}
+	commitOK(t, j, triggers.Checkpoint{Next: 2}, dead(1, 1))
+	if got := numbers(letters(t, s, source0)); asked != 1 || got != "1" {
+		t.Errorf("letters = %s, want 1", got)
+	}
+	// Who takes over finds what is stored.
+	s.wrap = nil
+	j, _ = take(t, s, source0)
+	if got := numbers(letters(t, s, source0)); got != "1" {
+		t.Errorf("letters after a take = %s, want 1", got)
+	}
+	commitOK(t, j, triggers.Checkpoint{Next: 3}, dead(2, 1))
+	if got := numbers(letters(t, s, source0)); got != "1 2" {
+		t.Errorf("letters = %s, want 1 2", got)
+	}
+}
+
+func TestLettersOfACommitWhoseCallerHasGoneAreFound(t *testing.T) {
+	for fate, want := range map[string]string{"stored": "0", "lost": ""} {
+		t.Run(fate, func(t *testing.T) {
+			_, s := fresh(t)
+			j, _ := take(t, s, source0)
+			told := 0
+			s.Watch(func(triggers.Source, int) { told++ })
+			ctx, cancel := context.WithCancel(context.Background())
+			s.wrap = func(send func() (uint64, error)) (uint64, error) {
+				if fate == "stored" {
+					_, _ = send()
+				}
+				cancel()
+				return 0, errLost
+			}
+			if err := j.Commit(ctx, triggers.Checkpoint{Next: 1}, []dlq.Letter{dead(0, 1)}); err == nil {
+				t.Fatal("commit did not fail")
+			}
+			if told != 1 {
+				t.Errorf("watchers were told %d times, want once", told)
+			}
+			if got := numbers(letters(t, s, source0)); got != want {
+				t.Errorf("letters = %q, want %q", got, want)
+			}
+			s.wrap = nil
+			commitOK(t, j, triggers.Checkpoint{Next: 1}, dead(0, 1)) // the caller comes back
+			commitOK(t, j, triggers.Checkpoint{Next: 2}, dead(1, 1))
+			if got := numbers(letters(t, s, source0)); got != "0 1" {
+				t.Errorf("letters = %s, want each once", got)
+			}
+		})
+	}
+}
+
 func TestReserveIsAskedBeforeAnythingIsSent(t *testing.T) {
 	srv, s := freshWith(t, natsd.Options{Memory: true, MaxMemory: 16 << 20, Reserve: 15 << 20})
 	j, _ := take(t, s, source0)

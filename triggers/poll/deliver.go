@@ -99,7 +99,7 @@ func (p *poller) letters(buried []shard.Burial) ([]letter, error) {
 			ID: dlq.LetterID(p.mapping.ID, p.source.Generation, p.id, b.Number, 1), Trigger: p.mapping.Name, Mapping: p.mapping.ID, Generation: p.source.Generation,
 			Stream: p.mapping.StreamARN, StreamID: p.mapping.StreamID, Shard: p.id, Sequence: p.shard.Sequence(f, at).String(), Number: b.Number,
 			PartitionKey: r.Key, ExplicitHashKey: r.HashKey, Arrival: time.UnixMilli(r.Arrival).UTC(), TraceParent: r.Trace, Data: r.Data,
-			Reason: b.Reason, ErrorType: b.Failure.Type, ErrorMessage: b.Failure.Message, Attempts: b.Invocations,
+			Reason: b.Reason, ErrorType: b.Failure.Type, ErrorMessage: b.Failure.Message, Attempts: b.Attempts,
 			FirstFailure: b.FirstFailure, Buried: now, Burial: 1,
 			Function: p.mapping.Config.Function, Version: b.Failure.Version, Digest: b.Failure.Digest,
 		}

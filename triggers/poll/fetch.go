@@ -17,9 +17,9 @@ import (
 // fetched is what a fetch brought: frames, a gap, the shard's end, or trouble.
 type fetched struct {
 	asked  shard.Fetch
-	frames []*log.Frame // in order, the first holds asked.From
-	took   int64        // bytes taken from the node's budget
-	event  shard.Event  // Fetched, Gap or End
+	pieces []piece     // in order, the first holds asked.From
+	took   int64       // bytes taken from the node's budget, those of the pieces
+	event  shard.Event // Fetched, Gap or End
 	err    error
 }
 
@@ -27,7 +27,7 @@ type fetched struct {
 // that holds nothing need not wait for the node's budget: it may always have
 // one batch.
 func (p *poller) startFetch(ctx context.Context, asked shard.Fetch) {
-	always := len(p.held.runs) == 0 || asked.Again
+	always := len(p.held.pieces) == 0 || asked.Again
 	hint := uint64(0)
 	if asked.From == p.next {
 		hint = p.saved.Frame
@@ -95,7 +95,7 @@ func (p *poller) read(ctx context.Context, asked shard.Fetch, hint uint64, alway
 			}
 			break
 		}
-		i := int(at - f.First)
+		i, held := int(at-f.First), bytes
 		if expired := p.expired(f, i, horizon); expired > 0 {
 			if len(got.Records) == 0 {
 				out.event = shard.Gap{From: at, To: at + uint64(expired), Reason: "retention"}
@@ -112,8 +112,9 @@ func (p *poller) read(ctx context.Context, asked shard.Fetch, hint uint64, alway
 				Size: int32(runtime.RecordJSONSize(batch, r.Key, len(r.Data))), Pinned: int32(size),
 			})
 		}
-		out.frames = append(out.frames, f)
-		at, hint = f.First+uint64(i), f.Seq+1
+		next := f.First + uint64(i)
+		out.pieces = append(out.pieces, piece{frame: f, from: at, to: next, took: int64(bytes - held), left: int(next - at)})
+		at, hint = next, f.Seq+1
 	}
 	out.took = int64(bytes)
 	out.event = got
@@ -161,72 +162,68 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 		if o := p.r.m.d.Observer.Polled; o != nil {
 			o(p.mapping, len(got.Records))
 		}
-		last := got.Records[len(got.Records)-1]
-		p.held.add(f.frames, got.From, last.Number+1, f.took)
+		p.held.add(f.pieces)
 	} else {
 		p.r.m.budget.give(f.took)
 	}
 	p.step(ctx, f.event)
 }
 
-// holding is the frames whose records the machine may still ask for.
+// holding is the pieces of frames whose records the machine may still ask for.
 type holding struct {
-	runs []run // ascending by from
+	pieces []piece // ascending by from
 }
 
-// run is what one fetch brought.
-type run struct {
-	from, to uint64 // numbers held, exclusive
-	frames   []*log.Frame
+// piece is what one fetch brought of one frame.
+type piece struct {
+	frame    *log.Frame
+	from, to uint64   // numbers held, exclusive
 	took     int64    // bytes of the node's budget
 	left     int      // numbers not released
 	released []uint64 // bit i: number from+i; made when the first is
 }
 
-func (h *holding) add(frames []*log.Frame, from, to uint64, took int64) {
-	at := len(h.runs)
-	for at > 0 && h.runs[at-1].from > from {
+// add takes pieces that follow each other.
+func (h *holding) add(pieces []piece) {
+	at := len(h.pieces)
+	for at > 0 && h.pieces[at-1].from > pieces[0].from {
 		at--
 	}
-	h.runs = slices.Insert(h.runs, at, run{from: from, to: to, frames: frames, took: took, left: int(to - from)})
+	h.pieces = slices.Insert(h.pieces, at, pieces...)
 }
 
 // find returns the frame that holds a number, and the place in it.
 func (h *holding) find(number uint64) (*log.Frame, int) {
-	for i := range h.runs {
-		if r := &h.runs[i]; r.from <= number && number < r.to {
-			for _, f := range r.frames {
-				if f.First <= number && number < f.Next() {
-					return f, int(number - f.First)
-				}
-			}
+	for i := range h.pieces {
+		if p := &h.pieces[i]; p.from <= number && number < p.to {
+			return p.frame, int(number - p.frame.First)
 		}
 	}
 	return nil, 0
 }
 
-// release forgets runs of which nothing is needed any longer, and gives their
+// release forgets pieces of which nothing is needed any longer, and gives their
 // bytes back.
 func (h *holding) release(b *budget, below uint64, numbers []uint64) {
-	for i := range h.runs {
-		r := &h.runs[i]
+	for i := range h.pieces {
+		p := &h.pieces[i]
 		for _, n := range numbers {
-			if n < r.from || n >= r.to {
+			if n < p.from || n >= p.to {
 				continue
 			}
-			if r.released == nil {
-				r.released = make([]uint64, (r.to-r.from+63)/64)
+			if p.released == nil {
+				p.released = make([]uint64, (p.to-p.from+63)/64)
 			}
-			word, bit := (n-r.from)/64, uint64(1)<<((n-r.from)%64)
-			if r.released[word]&bit == 0 {
-				r.released[word] |= bit
-				r.left--
+			word, bit := (n-p.from)/64, uint64(1)<<((n-p.from)%64)
+			if p.released[word]&bit == 0 {
+				p.released[word] |= bit
+				p.left--
 			}
 		}
 	}
-	h.runs = slices.DeleteFunc(h.runs, func(r run) bool {
-		if r.to <= below || r.left == 0 {
-			b.give(r.took)
+	h.pieces = slices.DeleteFunc(h.pieces, func(p piece) bool {
+		if p.to <= below || p.left == 0 {
+			b.give(p.took)
 			return true
 		}
 		return false

@@ -50,9 +50,10 @@ type Record struct {
 // Event is what happened. The types below are all there are.
 type Event interface{ event() }
 
-// Fetched answers a [Fetch] with records of contiguous numbers from From. They
-// may be fewer than asked for; none, only when nothing is stored there yet
-// (then Caught). An answer to a Fetch with Again is never empty.
+// Fetched answers a [Fetch] with records of contiguous numbers from From, which
+// may be fewer than asked for. None means that none can be had for now, either
+// because nothing is stored there yet or, with Again, because of trouble: the
+// machine asks again after Woken with Arrived.
 type Fetched struct {
 	From    uint64
 	Records []Record // not kept by the machine

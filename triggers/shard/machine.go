@@ -129,6 +129,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		m.committed(ev)
 	case Woken:
 		m.news = m.news || ev.Arrived
+		m.stalled = m.stalled && !ev.Arrived
 		m.asked = never // the timer may be used up
 	case Configured:
 		m.cfg = newSettings(ev.Config)
@@ -217,6 +218,6 @@ func (m *Machine) settleBase() {
 	}
 }
 
-func (m *Machine) drained() bool {
-	return m.draining && m.out == 0 && !m.outstanding && !m.dirty
-}
+// drained says that nothing is out. With no unit out commit has asked for all
+// there is to write, so that nothing is left once it is answered.
+func (m *Machine) drained() bool { return m.draining && m.out == 0 && !m.outstanding }

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("3000")
+		_ = f.Value.Set("2000")
 	}
 	_ = flag.Set("rapid.nofailfile", "true")
 	os.Exit(m.Run())

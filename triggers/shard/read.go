@@ -12,6 +12,7 @@ type reader struct {
 	want    Fetch
 	caught  bool // the last answer said that nothing more was stored
 	news    bool // something was since
+	stalled bool // what was to be read again cannot be, for now
 	ended   bool
 	endAt   uint64
 	leap    uint64 // numbers from next to here are lost; passed once nothing below is open
@@ -25,6 +26,7 @@ func (m *Machine) fetched(ev Fetched) {
 	}
 	m.asking = false
 	if m.want.Again {
+		m.stalled = len(ev.Records) == 0
 		m.reread(ev.Records)
 		return
 	}
@@ -216,7 +218,7 @@ func (m *Machine) canRead() bool {
 	if m.next-m.base >= m.cfg.ahead() {
 		return false
 	}
-	return m.pinned < m.cfg.PinnedBytes || m.next == m.base
+	return m.pinned < m.cfg.PinnedBytes
 }
 
 // restoring says that there are units of the checkpoint whose records were not read yet.
@@ -244,13 +246,16 @@ func (m *Machine) fetch() {
 		return
 	}
 	limit := m.cfg.ahead()
-	if !m.starved && uint64(m.waiting-min(m.gone, m.waiting)) >= (limit+1)/2 && !m.restoring() {
-		return // enough at hand
-	}
 	room := limit - min(limit, m.next-m.base)
 	bytes := max(m.cfg.PinnedBytes-m.pinned, 1)
+	if m.restoring() {
+		room = max(room, m.restoreTop-m.next)
+		bytes = max(bytes, int64(m.cfg.MaxBytes))
+	} else if !m.starved && uint64(m.waiting-min(m.gone, m.waiting)) >= (limit+1)/2 {
+		return // enough at hand
+	}
 	m.news = false
-	m.ask(Fetch{From: m.next, Records: int(max(room, 1)), Bytes: int(bytes)})
+	m.ask(Fetch{From: m.next, Records: int(room), Bytes: int(bytes)})
 }
 
 func (m *Machine) ask(f Fetch) {
@@ -260,7 +265,7 @@ func (m *Machine) ask(f Fetch) {
 
 // fetchAgain asks for the first run of released records that a unit needs.
 func (m *Machine) fetchAgain() bool {
-	if m.gone == 0 {
+	if m.gone == 0 || m.stalled {
 		return false
 	}
 	for _, c := range m.chains {

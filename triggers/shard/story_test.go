@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write the traces of the stories anew")
 //	put 8 | put a b a            records of key a, or of these keys; then size=100, age=80s
 //	done 1-4 | fail | timeout | throttle | infra | partial 1-4 at=3 | partial 1-4 at=bad      a unit by its records
 //	wait 5s                      time passes, and timers fire
-//	hold commits | fetches       from here on they are answered by the next two
+//	hold commits | fetches       from here on they are answered by the next two, until free commits | fetches
 //	commit ok | failed | lost | fenced        (failed: it had arrived; lost: it had not)
 //	fetch [n]                    at most n records
 //	gap 3-9                      these cannot be read any more

@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -138,6 +139,10 @@ func (w *world) step(ev shard.Event) {
 			}
 			if e.Records < 1 || e.Bytes < 1 {
 				w.fatalf("empty %+v", e)
+			}
+			limit := cmp.Or(w.config.PinnedBytes, 32<<20)
+			if st := w.m.Status(); !e.Again && w.restart+w.drains == 0 && st.Pinned >= limit {
+				w.fatalf("reads on with %d bytes held, limit %d", st.Pinned, limit)
 			}
 			w.fetch = &e
 			w.trace("fetch %d, %d records%s", e.From, e.Records, map[bool]string{true: ", again"}[e.Again])

@@ -4,11 +4,16 @@ package store
 import (
 	"database/sql"
 	"io"
+
+	"example.org/driver"
 )
 
 // Keep keeps.
 func Keep(r io.ReadCloser) error {
 	if _, err := sql.Open("none", ""); err != nil {
+		return err
+	}
+	if err := driver.Open("db:5432"); err != nil {
 		return err
 	}
 	return r.Close()

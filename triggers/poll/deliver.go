@@ -61,6 +61,9 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, e shard.Invo
 // count tells the observer.
 func (m *Manager) count(mp triggers.Mapping, batch *runtime.Batch, res runtime.Result) {
 	o := m.d.Observer
+	if res.Outcome == runtime.Throttled || res.Outcome == runtime.Infrastructure {
+		return // the function saw nothing of it
+	}
 	if o.Invoked != nil {
 		o.Invoked(mp, len(batch.Records))
 	}
@@ -83,16 +86,16 @@ func (m *Manager) recordGap(mp triggers.Mapping, src triggers.Source, g shard.Ga
 
 // letters makes dead letters of burials: the record as it came, and what it
 // went through.
-func (p *poller) letters(buried []shard.Burial) ([]letter, error) {
+func (p *poller) letters(buried []shard.Burial) []letter {
 	if len(buried) == 0 {
-		return nil, nil
+		return nil
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	out := make([]letter, 0, len(buried))
 	for _, b := range buried {
 		f, at := p.held.find(b.Number)
 		if f == nil {
-			return nil, fmt.Errorf("triggers/poll: record %d of %s is to be buried and is not held", b.Number, p.id)
+			panic(fmt.Sprintf("triggers/poll: record %d of %s is to be buried and is not held", b.Number, p.id))
 		}
 		r := &f.Records[at]
 		l := letter{
@@ -109,5 +112,5 @@ func (p *poller) letters(buried []shard.Burial) ([]letter, error) {
 	if o := p.r.m.d.Observer.Dropped; o != nil {
 		o(p.mapping, len(out))
 	}
-	return out, nil
+	return out
 }

@@ -5,124 +5,150 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 	"unsafe"
 
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
 
-// fetched is what a fetch brought: frames, a gap, the shard's end, or trouble.
+// fetched is what a fetch brought: pieces, a gap, the shard's end, or trouble.
 type fetched struct {
-	asked  shard.Fetch
-	pieces []piece     // in order, the first holds asked.From
-	took   int64       // bytes taken from the node's budget, those of the pieces
-	event  shard.Event // Fetched, Gap or End
-	err    error
+	asked   shard.Fetch
+	pieces  []piece         // in order, the first holds asked.From
+	took    int64           // bytes taken from the node's budget, those of the pieces
+	event   shard.Event     // Fetched, Gap or End
+	starved <-chan struct{} // the budget is spent; closed when it is worth asking again
+	err     error
 }
 
-// startFetch reads in a goroutine of its own, which sends one answer. A shard
-// that holds nothing need not wait for the node's budget: it may always have
-// one batch.
+// startFetch reads in a goroutine of its own, which sends one answer.
 func (p *poller) startFetch(ctx context.Context, asked shard.Fetch) {
-	always := len(p.held.pieces) == 0 || asked.Again
-	hint := uint64(0)
-	if asked.From == p.next {
-		hint = p.saved.Frame
-	} else if f, _ := p.held.find(asked.From - 1); f != nil {
-		hint = f.Seq
+	r := reading{
+		asked: asked, log: p.shard.Log(), horizon: p.shard.Horizon(time.Now()), budget: p.r.m.budget,
+		batch: p.r.m.emptyBatch(p.mapping, p.id), skipCorrupt: p.mapping.Config.SkipCorrupt,
 	}
-	skip := p.mapping.Config.SkipCorrupt
-	batch := p.r.m.emptyBatch(p.mapping, p.id)
-	p.wg.Go(func() { p.fetched <- p.read(ctx, asked, hint, always, skip, &batch) })
+	if len(p.held.pieces) == 0 || asked.Again {
+		r.free = p.mapping.Config.BatchSize
+	}
+	if asked.From == p.saved.Next {
+		r.hint = p.saved.Frame
+	} else if asked.From > 0 {
+		if f, _ := p.held.find(asked.From - 1); f != nil {
+			r.hint = f.Seq
+		}
+	}
+	p.wg.Go(func() { p.fetched <- r.read(ctx) })
 }
 
-// read reads records from asked.From on, as many as asked for. It never waits
-// for records that do not exist yet.
-func (p *poller) read(ctx context.Context, asked shard.Fetch, hint uint64, always, skipCorrupt bool, batch *runtime.Batch) fetched {
-	out := fetched{asked: asked}
-	for {
-		retry := p.r.m.budget.take(int64(asked.Bytes), always)
-		if retry == nil {
-			break
+// reading is one fetch under way.
+type reading struct {
+	asked       shard.Fetch
+	log         *log.Log
+	horizon     int64 // arrivals before it are beyond retention, Unix ms
+	budget      *budget
+	batch       runtime.Batch // without records, to measure them in
+	skipCorrupt bool
+	hint        uint64 // the frame that holds asked.From, or near it
+	// free is how many records need not wait for the node's budget: a shard
+	// that holds nothing may always have one batch.
+	free int
+}
+
+// read reads records from asked.From on, as many as asked for and as the node's
+// budget has room for. It never waits for records that do not exist yet, nor
+// for the budget.
+func (r *reading) read(ctx context.Context) fetched {
+	out := fetched{asked: r.asked}
+	got := shard.Fetched{From: r.asked.From}
+	at, bytes := r.asked.From, 0
+	var f *log.Frame
+	for len(got.Records) < r.asked.Records && bytes < r.asked.Bytes {
+		var err error
+		if f == nil {
+			f, err = r.log.Find(ctx, at, r.hint)
+		} else {
+			f, err = r.log.At(ctx, f.Seq+1) // which reads ahead
 		}
-		select {
-		case <-retry:
-		case <-ctx.Done():
-			out.err = ctx.Err()
-			return out
-		}
-	}
-	lg, horizon := p.shard.Log(), p.shard.Horizon(time.Now())
-	got := shard.Fetched{From: asked.From}
-	at, bytes := asked.From, 0
-	defer func() {
-		// Only what was read stays taken.
-		p.r.m.budget.give(int64(asked.Bytes - bytes))
-	}()
-	for len(got.Records) < asked.Records && bytes < asked.Bytes {
-		f, err := lg.Find(ctx, at, hint)
-		if err != nil {
-			var trimmed *log.TrimmedError
-			var corrupt *log.CorruptError
-			switch {
-			case len(got.Records) > 0 && !errors.Is(err, log.ErrNotYet):
-				// What was read is handed over first; the trouble comes again.
-			case errors.Is(err, log.ErrNotYet):
-				got.Caught = true
-				if b, err := lg.Bounds(ctx); err == nil && b.Ended && at >= b.NextNumber && len(got.Records) == 0 {
-					out.event = shard.End{Next: at}
-					return out
-				}
-			case errors.As(err, &trimmed):
-				out.event = shard.Gap{From: at, To: trimmed.FirstNumber, Reason: "retention"}
-				return out
-			case errors.As(err, &corrupt) && corrupt.NextNumber > at && skipCorrupt:
-				out.event = shard.Gap{From: at, To: corrupt.NextNumber, Reason: "corrupt"}
-				return out
-			default:
-				out.err = err
-				return out
-			}
-			break
-		}
-		if f.End {
+		ev, err := r.obstacle(ctx, f, err, at)
+		if err != nil || ev != nil {
+			// What was read goes first; the obstacle is met again.
 			if len(got.Records) == 0 {
-				out.event = shard.End{Next: at}
+				out.event, out.err = ev, err
 				return out
 			}
 			break
+		}
+		if f == nil {
+			got.Caught = true
+			break
+		}
+		if len(f.Records) == 0 {
+			continue // a place that the store used up without storing anything
 		}
 		i, held := int(at-f.First), bytes
-		if expired := p.expired(f, i, horizon); expired > 0 {
-			if len(got.Records) == 0 {
-				out.event = shard.Gap{From: at, To: at + uint64(expired), Reason: "retention"}
-				return out
-			}
-			break
-		}
-		for ; i < len(f.Records) && len(got.Records) < asked.Records && (bytes < asked.Bytes || len(got.Records) == 0); i++ {
-			r := &f.Records[i]
-			size := len(r.Data) + len(r.Key)
+		for ; i < len(f.Records) && len(got.Records) < r.asked.Records && (bytes < r.asked.Bytes || len(got.Records) == 0); i++ {
+			rec := &f.Records[i]
+			size := len(rec.Data) + len(rec.Key)
 			bytes += size
 			got.Records = append(got.Records, shard.Record{
-				Number: f.First + uint64(i), Bucket: stream.Bucket(r.Key), Arrival: r.Arrival,
-				Size: int32(runtime.RecordJSONSize(batch, r.Key, len(r.Data))), Pinned: int32(size),
+				Number: f.First + uint64(i), Bucket: stream.Bucket(rec.Key), Arrival: rec.Arrival,
+				Size: int32(runtime.RecordJSONSize(&r.batch, rec.Key, len(rec.Data))), Pinned: int32(size),
 			})
 		}
-		next := f.First + uint64(i)
-		out.pieces = append(out.pieces, piece{frame: f, from: at, to: next, took: int64(bytes - held), left: int(next - at)})
-		at, hint = next, f.Seq+1
+		next, took := f.First+uint64(i), int64(bytes-held)
+		always := int(at-r.asked.From) < r.free && held < triggers.MaxPayload
+		if out.starved = r.budget.take(took, always); out.starved != nil {
+			got.Records = got.Records[:at-r.asked.From]
+			got.Caught = len(got.Records) == 0 // nothing for now
+			break
+		}
+		out.took += took
+		out.pieces = append(out.pieces, piece{frame: f, from: at, to: next, took: took, left: int(next - at)})
+		at = next
 	}
-	out.took = int64(bytes)
 	out.event = got
 	return out
 }
 
+// obstacle says what ends a fetch at a number: a gap, the shard's end or
+// trouble. Without any, f is the frame to read, nil when there is none yet.
+func (r *reading) obstacle(ctx context.Context, f *log.Frame, err error, at uint64) (shard.Event, error) {
+	gap := func(to uint64, reason string) (shard.Event, error) {
+		if to <= at {
+			return nil, fmt.Errorf("triggers/poll: record %d is neither stored nor lost; the next one is %d", at, to)
+		}
+		return shard.Gap{From: at, To: to, Reason: reason}, nil
+	}
+	var trimmed *log.TrimmedError
+	var corrupt *log.CorruptError
+	switch {
+	case err == nil && f.End:
+		return shard.End{Next: at}, nil
+	case err == nil && f.First > at:
+		// Numbers behind a damaged end are not given again.
+		return gap(f.First, "corrupt")
+	case err == nil:
+		if n := expired(f, int(at-f.First), r.horizon); n > 0 {
+			return gap(at+uint64(n), "retention")
+		}
+		return nil, nil
+	case errors.Is(err, log.ErrNotYet):
+		return nil, nil
+	case errors.As(err, &trimmed):
+		return gap(trimmed.FirstNumber, "retention")
+	case errors.As(err, &corrupt) && r.skipCorrupt:
+		return gap(corrupt.NextNumber, "corrupt")
+	}
+	return nil, err
+}
+
 // expired counts the records of f from i on that are beyond retention.
-func (p *poller) expired(f *log.Frame, i int, horizon int64) int {
+func expired(f *log.Frame, i int, horizon int64) int {
 	n := 0
 	for ; i+n < len(f.Records) && f.Records[i+n].Arrival < horizon; n++ {
 	}
@@ -153,7 +179,7 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 		p.step(ctx, shard.Fetched{From: f.asked.From, Caught: true})
 		return
 	}
-	p.problem, p.again = "", nil
+	p.problem, p.again, p.starved = "", nil, f.starved
 	if g, ok := f.event.(shard.Gap); ok {
 		p.log.Warn("records lost", "from", g.From, "to", g.To, "count", g.To-g.From, "reason", g.Reason)
 		p.r.m.recordGap(p.mapping, p.source, g)
@@ -163,15 +189,14 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 			o(p.mapping, len(got.Records))
 		}
 		p.held.add(f.pieces)
-	} else {
-		p.r.m.budget.give(f.took)
 	}
 	p.step(ctx, f.event)
 }
 
 // holding is the pieces of frames whose records the machine may still ask for.
 type holding struct {
-	pieces []piece // ascending by from
+	pieces []piece // ascending by from; what was read again may lie in an older one
+	long   uint64  // numbers of the longest piece there ever was
 }
 
 // piece is what one fetch brought of one frame.
@@ -185,32 +210,40 @@ type piece struct {
 
 // add takes pieces that follow each other.
 func (h *holding) add(pieces []piece) {
-	at := len(h.pieces)
-	for at > 0 && h.pieces[at-1].from > pieces[0].from {
-		at--
+	for i := range pieces {
+		h.long = max(h.long, pieces[i].to-pieces[i].from)
 	}
-	h.pieces = slices.Insert(h.pieces, at, pieces...)
+	h.pieces = slices.Insert(h.pieces, h.after(pieces[0].from), pieces...)
+}
+
+// after is the index of the first piece that begins behind a number.
+func (h *holding) after(number uint64) int {
+	return sort.Search(len(h.pieces), func(i int) bool { return h.pieces[i].from > number })
+}
+
+// each calls fn for every piece that holds a number until fn returns false.
+func (h *holding) each(number uint64, fn func(*piece) bool) {
+	for i := h.after(number) - 1; i >= 0 && h.pieces[i].from+h.long > number; i-- {
+		if p := &h.pieces[i]; number < p.to && !fn(p) {
+			return
+		}
+	}
 }
 
 // find returns the frame that holds a number, and the place in it.
-func (h *holding) find(number uint64) (*log.Frame, int) {
-	for i := range h.pieces {
-		if p := &h.pieces[i]; p.from <= number && number < p.to {
-			return p.frame, int(number - p.frame.First)
-		}
-	}
-	return nil, 0
+func (h *holding) find(number uint64) (f *log.Frame, at int) {
+	h.each(number, func(p *piece) bool {
+		f, at = p.frame, int(number-p.frame.First)
+		return false
+	})
+	return f, at
 }
 
 // release forgets pieces of which nothing is needed any longer, and gives their
 // bytes back.
 func (h *holding) release(b *budget, below uint64, numbers []uint64) {
-	for i := range h.pieces {
-		p := &h.pieces[i]
-		for _, n := range numbers {
-			if n < p.from || n >= p.to {
-				continue
-			}
+	for _, n := range numbers {
+		h.each(n, func(p *piece) bool {
 			if p.released == nil {
 				p.released = make([]uint64, (p.to-p.from+63)/64)
 			}
@@ -219,7 +252,8 @@ func (h *holding) release(b *budget, below uint64, numbers []uint64) {
 				p.released[word] |= bit
 				p.left--
 			}
-		}
+			return true
+		})
 	}
 	h.pieces = slices.DeleteFunc(h.pieces, func(p piece) bool {
 		if p.to <= below || p.left == 0 {

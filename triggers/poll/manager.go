@@ -35,7 +35,6 @@ type Functions interface {
 
 // Relay carries committed dead letters to where they can be seen.
 type Relay interface {
-	Notify(src triggers.Source)
 	Drained(ctx context.Context, mapping string) error
 }
 
@@ -74,11 +73,16 @@ type Manager struct {
 	budget *budget
 	owner  string
 
-	mu       sync.Mutex
-	running  map[string]*mapping // by name; guarded by mu
-	changing map[string]bool     // names with a change under way; guarded by mu
-	run      context.Context     // of Run, nil before; guarded by mu
-	wg       sync.WaitGroup
+	// creating holds one token while a pair of stream and function is being
+	// taken, so that no two triggers take the same.
+	creating chan struct{}
+	wg       sync.WaitGroup // of mappings and deletions
+
+	mu       sync.Mutex          // guards what follows; never held across a wait
+	running  map[string]*mapping // by name
+	changing map[string]bool     // names with a change under way
+	run      context.Context     // of pollers and deletions, from Start to Close
+	cancel   context.CancelFunc  // ends it
 }
 
 // New builds a Manager and starts nothing.
@@ -95,42 +99,68 @@ func New(d Deps) *Manager {
 	if d.Region == "" {
 		d.Region = stream.DefaultRegion
 	}
-	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), running: map[string]*mapping{}, changing: map[string]bool{}}
+	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), creating: make(chan struct{}, 1), running: map[string]*mapping{}, changing: map[string]bool{}}
 }
 
-// Start takes up every mapping that is enabled, and finishes deletions that a
-// stop cut short. It returns when all have been taken up; pollers run until Close.
+// Start takes up every mapping that is enabled, and in the background finishes
+// what a stop cut short: deletions, and journals of triggers that were never
+// made. Pollers run until Close.
 func (m *Manager) Start(ctx context.Context) error {
-	run := context.WithoutCancel(ctx)
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	m.mu.Lock()
-	m.run = run
+	m.run, m.cancel = run, cancel
 	m.mu.Unlock()
 	all, err := m.d.Mappings.All(ctx)
 	if err != nil {
 		return fmt.Errorf("triggers: list: %w", err)
 	}
+	journals, err := m.d.Journals.Mappings(ctx)
+	if err != nil {
+		return fmt.Errorf("triggers: journals: %w", err)
+	}
+	known := map[string]bool{}
 	for _, mp := range all {
+		known[mp.ID] = true
 		switch {
 		case mp.State == triggers.Deleting:
-			m.wg.Go(func() {
-				if err := m.finishDelete(run, mp); err != nil {
-					m.d.Logger.Error("trigger not deleted yet", "trigger", mp.Name, "err", err)
-				}
-			})
+			m.finish(run, mp)
 		case mp.Enabled:
-			if err := m.start(ctx, mp); err != nil {
-				return fmt.Errorf("trigger %s: %w", mp.Name, err)
-			}
+			m.start(mp)
+		}
+	}
+	for _, id := range journals {
+		if !known[id] {
+			m.finish(run, triggers.Mapping{ID: id})
 		}
 	}
 	return nil
 }
 
+// finish deletes in the background, however often it takes.
+func (m *Manager) finish(ctx context.Context, mp triggers.Mapping) {
+	m.wg.Go(func() {
+		for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+			err := m.finishDelete(ctx, mp)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			m.d.Logger.Warn("trigger not deleted yet; trying again", "trigger", mp.Name, "id", mp.ID, "err", err, "in", wait)
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
 // Close stops every poller: no more records are taken, invocations under way
 // may end until ctx does, then they are cancelled. What was cut off runs again
-// after the next start.
+// after the next start. When Close has returned nothing of the Manager is left.
 func (m *Manager) Close(ctx context.Context) error {
 	m.mu.Lock()
+	cancel := m.cancel
+	m.run = nil // starts nothing more
 	all := make([]*mapping, 0, len(m.running))
 	for _, mp := range m.running {
 		all = append(all, mp)
@@ -142,6 +172,10 @@ func (m *Manager) Close(ctx context.Context) error {
 		wg.Go(func() { mp.stop(ctx) })
 	}
 	wg.Wait()
+	if cancel != nil {
+		cancel()
+	}
+	m.wg.Wait()
 	return nil
 }
 
@@ -164,18 +198,11 @@ func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, en
 	if err != nil {
 		return triggers.Mapping{}, err
 	}
-	all, err := m.d.Mappings.All(ctx)
+	release, err := m.claim(ctx, name, desc.ID, c)
 	if err != nil {
 		return triggers.Mapping{}, err
 	}
-	for _, other := range all {
-		if other.Name == name {
-			return triggers.Mapping{}, fmt.Errorf("%w: a trigger named %s", triggers.ErrExists, name)
-		}
-		if other.StreamID == desc.ID && other.Config.Function == c.Function && other.Config.Qualifier == c.Qualifier {
-			return triggers.Mapping{}, fmt.Errorf("%w: trigger %s already runs %s on stream %s", triggers.ErrExists, other.Name, c.Function, c.Stream)
-		}
-	}
+	defer release()
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	mp := triggers.Mapping{
 		ID: uuid.NewString(), Name: name, Generation: 1, Config: c, StreamID: desc.ID, StreamARN: desc.ARN(),
@@ -195,11 +222,31 @@ func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, en
 		return triggers.Mapping{}, errors.Join(err, m.d.Journals.Delete(context.WithoutCancel(ctx), mp.ID))
 	}
 	if enabled {
-		if err := m.start(ctx, mp); err != nil {
-			return triggers.Mapping{}, fmt.Errorf("trigger %s was made but does not run: %w", name, err)
-		}
+		m.start(mp)
 	}
 	return m.show(mp), nil
+}
+
+// claim holds a stream and function for a trigger until it is stored: the
+// exact pair may have one trigger only (AWS: ResourceConflictException).
+func (m *Manager) claim(ctx context.Context, name, streamID string, c triggers.Config) (release func(), err error) {
+	select {
+	case m.creating <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	release = func() { <-m.creating }
+	all, err := m.d.Mappings.All(ctx)
+	for _, other := range all {
+		if other.Name != name && other.StreamID == streamID && other.Config.Function == c.Function && other.Config.Qualifier == c.Qualifier {
+			err = fmt.Errorf("%w: trigger %s already runs %s on stream %s", triggers.ErrExists, other.Name, c.Function, c.Stream)
+		}
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // place writes the first commit of every shard: where the mapping starts.
@@ -301,6 +348,11 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*triggers
 		if _, err := m.d.Functions.Version(ctx, c.Function, c.Qualifier); err != nil {
 			return mp, err
 		}
+		release, err := m.claim(ctx, name, mp.StreamID, c)
+		if err != nil {
+			return mp, err
+		}
+		defer release()
 	}
 	mp.Config, mp.Modified = c, time.Now().UTC().Truncate(time.Millisecond)
 	if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
@@ -347,8 +399,8 @@ func (m *Manager) enable(ctx context.Context, name string, enabled bool) (trigge
 	}
 	if !enabled {
 		m.drop(ctx, name)
-	} else if err := m.start(ctx, mp); err != nil {
-		return mp, err
+	} else {
+		m.start(mp)
 	}
 	return m.show(mp), nil
 }
@@ -382,9 +434,12 @@ func (m *Manager) finishDelete(ctx context.Context, mp triggers.Mapping) error {
 	if err := m.d.Journals.Delete(ctx, mp.ID); err != nil {
 		return fmt.Errorf("trigger %s: its journal: %w", mp.Name, err)
 	}
-	_, rev, err := m.d.Mappings.Get(ctx, mp.Name)
-	if errors.Is(err, kv.ErrNotFound) {
-		return nil
+	if mp.Name == "" {
+		return nil // it was never made
+	}
+	now, rev, err := m.d.Mappings.Get(ctx, mp.Name)
+	if errors.Is(err, kv.ErrNotFound) || err == nil && now.ID != mp.ID {
+		return nil // another call has done it; the name may be somebody else's by now
 	} else if err != nil {
 		return err
 	}
@@ -409,15 +464,13 @@ func (m *Manager) lock(name string) (unlock func(), err error) {
 // ErrBusy means another call is changing the trigger. Try again.
 var ErrBusy = errors.New("triggers: busy")
 
-// start takes up a mapping unless it runs.
-func (m *Manager) start(ctx context.Context, mp triggers.Mapping) error {
+// start takes up a mapping, unless it runs or the Manager does not.
+func (m *Manager) start(mp triggers.Mapping) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.running[mp.Name] != nil || m.run == nil {
-		return nil
+	if m.running[mp.Name] == nil && m.run != nil {
+		m.running[mp.Name] = startMapping(m.run, m, mp)
 	}
-	m.running[mp.Name] = startMapping(m.run, m, mp)
-	return nil
 }
 
 // drop stops a mapping's pollers and waits for them.

@@ -61,8 +61,8 @@ func (r *mapping) run(ctx context.Context) {
 	r.setProblem("")
 	var wg sync.WaitGroup
 	for _, s := range desc.Shards {
-		p := newPoller(r, s.ID)
-		r.mu.Lock()
+		r.mu.Lock() // no update may come between reading the settings and being told of new ones
+		p := newPoller(r, r.config, s.ID)
 		r.pollers = append(r.pollers, p)
 		r.mu.Unlock()
 		wg.Go(func() { p.run(ctx) })
@@ -99,14 +99,9 @@ func (r *mapping) configure(mp triggers.Mapping) {
 // stop drains the pollers; when ctx ends first, what is under way is cut off.
 func (r *mapping) stop(ctx context.Context) {
 	r.once.Do(func() { close(r.drain) })
-	done := make(chan struct{})
-	go func() { r.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		r.cancel()
-		<-done
-	}
+	cut := context.AfterFunc(ctx, r.cancel)
+	r.wg.Wait()
+	cut()
 	r.cancel()
 }
 

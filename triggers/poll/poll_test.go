@@ -37,6 +37,8 @@ type rig struct {
 	mappings *kv.Bucket[triggers.Mapping]
 	fn       *function
 	m        *Manager
+	// lookahead is the node's budget; 0: the default.
+	lookahead int64
 }
 
 // function runs a test's handler and keeps what it saw.
@@ -60,7 +62,10 @@ func (f *function) Invoke(_ context.Context, name, _ string, inv *runtime.Invoca
 	handler := f.handler
 	f.mu.Unlock()
 	res := runtime.Result{Outcome: runtime.Done}
-	if handler != nil {
+	if name == "g" {
+		// g never succeeds.
+		res = runtime.Result{Outcome: runtime.FunctionError, ErrorType: "errorString", ErrorMessage: "g fails"}
+	} else if handler != nil {
 		res = handler(inv)
 	}
 	f.mu.Lock()
@@ -132,7 +137,7 @@ func (r *rig) start() {
 
 func (r *rig) run() {
 	r.t.Helper()
-	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: r.relay, Functions: r.fn})
+	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: r.relay, Functions: r.fn, Lookahead: r.lookahead})
 	if err := r.m.Start(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
@@ -501,4 +506,107 @@ func (r *rig) damage(key string, data ...string) {
 	if err := js.SecureDeleteMsg(ctx, info.State.LastSeq); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// TestASpentBudgetDoesNotStopOthers has a trigger that retries for ever hold
+// the whole look-ahead of the node.
+func TestASpentBudgetDoesNotStopOthers(t *testing.T) {
+	r := newRig(t, 1)
+	r.stop()
+	r.lookahead = 64 << 10
+	r.start()
+	r.put("k", numbers(strings.Repeat("x", 1000), 3000)...)
+	if _, err := r.m.Create(t.Context(), "bad", from(triggers.Config{Function: "g", BatchSize: 1000}), true); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); r.m.budget.left() >= 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if r.m.budget.left() >= 0 {
+		t.Fatal("the failing trigger never spent the budget")
+	}
+	r.create(triggers.Config{BatchSize: 100})
+	r.drain()
+	if err := r.m.Delete(t.Context(), "bad"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.m.Delete(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	if left := r.m.budget.left(); left != r.lookahead {
+		t.Errorf("%d bytes of the budget are free when nothing runs, want all %d", left, r.lookahead)
+	}
+}
+
+func TestADeletionCutShortIsFinishedAndTakesNoOtherTrigger(t *testing.T) {
+	r := newRig(t, 1)
+	r.create(triggers.Config{})
+	mp, rev, err := r.mappings.Get(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A stop in the middle of Delete, and in the middle of a Create.
+	r.stop()
+	mp.State, mp.Enabled = triggers.Deleting, false
+	if _, err := r.mappings.Update(t.Context(), "t", mp, rev); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.journals.Create(t.Context(), "orphan"); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		left, err := r.journals.Mappings(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.m.Get(t.Context(), "t"); len(left) == 0 && errors.Is(err, triggers.ErrNotFound) {
+			break
+		}
+	}
+	r.create(triggers.Config{})
+	// The one who was late finds another trigger under the name.
+	if err := r.m.finishDelete(t.Context(), mp); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.m.Get(t.Context(), "t"); err != nil {
+		t.Errorf("the new trigger of the name is gone: %v", err)
+	}
+	r.drain()
+}
+
+// TestWaitersOfAPausedShardAreTold pauses while somebody waits for the end.
+func TestWaitersOfAPausedShardAreTold(t *testing.T) {
+	r := newRig(t, 1)
+	block := make(chan struct{})
+	r.fn.handler = func(*runtime.Invocation) runtime.Result { <-block; return runtime.Result{} }
+	r.put("k", "1", "2")
+	r.create(triggers.Config{BatchSize: 1})
+	waited := make(chan error, 1)
+	go func() { waited <- r.m.WaitDrained(t.Context(), "t") }()
+	for len(r.fn.seen()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	paused := make(chan error, 1)
+	go func() { _, err := r.m.Pause(t.Context(), "t"); paused <- err }()
+	// Let go only when the pause has been ordered: the second record must not run.
+	for {
+		if mp, err := r.m.Get(t.Context(), "t"); err == nil && !mp.Enabled {
+			break
+		}
+	}
+	close(block)
+	if err := <-paused; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waited; err == nil || !strings.Contains(err.Error(), "paused") {
+		t.Errorf("WaitDrained = %v, want an error that says the trigger is paused", err)
+	}
+}
+
+// left is what is free; negative by what was always let through.
+func (b *budget) left() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.free
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,36 +32,38 @@ type poller struct {
 	// configured is sent to by mapping.configure.
 	configured chan struct{}
 
-	fetched   chan fetched         // from fetch
-	settled   chan shard.Settled   // from invoke
-	committed chan shard.Committed // from commit
+	fetched   chan fetched       // from startFetch's goroutine
+	settled   chan shard.Settled // from invoke's goroutines
+	committed chan committed     // from commit's goroutine
 
 	// Only run's goroutine touches what follows.
-	mapping  triggers.Mapping
-	source   triggers.Source
-	shard    *natsstream.Shard
-	journal  *journal.Journal
-	machine  *shard.Machine
-	held     holding
-	timer    *time.Timer
-	next     uint64 // committed: lowest unfinished number
-	saved    triggers.Checkpoint
-	problem  string
-	again    <-chan time.Time // when to read again after a problem
-	finished bool
-	waiting  []ask // for next to reach their target
-	draining bool
+	mapping   triggers.Mapping
+	source    triggers.Source
+	shard     *natsstream.Shard
+	journal   *journal.Journal
+	machine   *shard.Machine
+	held      holding
+	timer     *time.Timer
+	saved     triggers.Checkpoint // the newest that is durable
+	problem   string              // why nothing is read
+	unwritten string              // why nothing is committed
+	again     <-chan time.Time    // when to read again after a problem
+	starved   <-chan struct{}     // closed when the node's budget may have room again
+	writing   *commit             // the commit that is out
+	finished  bool
+	waiting   []ask // for next to reach their target
+	draining  bool
 }
 
 // ask wants the poller's status, or to hear when a number is committed.
 type ask struct {
-	target uint64           // with reached: what next must be
+	ctx    context.Context // of who asks; asks live no longer than it
+	wait   bool            // answer only when target is committed, or never will be here
+	target uint64
 	reply  chan ShardStatus // buffered
-	wait   bool
 }
 
-func newPoller(r *mapping, id string) *poller {
-	mp := r.mapping()
+func newPoller(r *mapping, mp triggers.Mapping, id string) *poller {
 	return &poller{
 		r: r, id: id, mapping: mp,
 		log:        r.m.d.Logger.With("trigger", mp.Name, "shard", id),
@@ -71,17 +74,25 @@ func newPoller(r *mapping, id string) *poller {
 		configured: make(chan struct{}, 1),
 		fetched:    make(chan fetched, 1),
 		settled:    make(chan shard.Settled, triggers.MaxParallel),
-		committed:  make(chan shard.Committed, 1),
+		committed:  make(chan committed, 1),
 	}
 }
 
 // run polls until the shard is finished, the mapping drains, or ctx ends. When
 // it has returned nothing it started is left.
 func (p *poller) run(ctx context.Context) {
-	defer close(p.gone)
-	defer p.wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer func() {
+		cancel()
+		p.wg.Wait()
+		select {
+		case f := <-p.fetched: // came too late to be of use
+			p.r.m.budget.give(f.took)
+		default:
+		}
+		p.held.release(p.r.m.budget, ^uint64(0), nil)
+		close(p.gone)
+	}()
 	for !p.open(ctx) {
 		select {
 		case <-time.After(time.Second):
@@ -95,10 +106,10 @@ func (p *poller) run(ctx context.Context) {
 	}
 	stop := p.shard.Log().Watch(p.wake)
 	defer stop()
-	defer p.held.release(p.r.m.budget, ^uint64(0), nil)
 	p.timer = time.NewTimer(time.Hour)
 	defer p.timer.Stop()
 
+	p.hear() // who asked before the shard was taken up
 	drain := p.r.drain
 	p.step(ctx, shard.Woken{})
 	for !p.finished {
@@ -119,6 +130,9 @@ func (p *poller) run(ctx context.Context) {
 			p.reread(ctx)
 		case <-p.again:
 			p.reread(ctx)
+		case <-p.starved:
+			p.starved = nil
+			p.step(ctx, shard.Woken{Arrived: true})
 		case a := <-p.asked:
 			p.answer(a)
 		case <-drain:
@@ -128,6 +142,7 @@ func (p *poller) run(ctx context.Context) {
 			return
 		}
 	}
+	p.hear()
 	if p.draining {
 		return
 	}
@@ -160,7 +175,7 @@ func (p *poller) open(ctx context.Context) bool {
 		if err == nil {
 			h := fnv.New64a()
 			fmt.Fprint(h, p.source)
-			p.saved, p.next = *cp, cp.Next
+			p.saved = *cp
 			p.machine = shard.New(machineConfig(p.mapping.Config), *cp, h.Sum64())
 			p.problem = ""
 			return true
@@ -175,6 +190,7 @@ func (p *poller) open(ctx context.Context) bool {
 
 // step gives the machine an event and carries out what it decides.
 func (p *poller) step(ctx context.Context, ev shard.Event) {
+	emptied := false
 	for _, eff := range p.machine.Step(time.Now(), ev) {
 		switch e := eff.(type) {
 		case shard.Fetch:
@@ -190,6 +206,7 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 			}
 		case shard.Release:
 			p.held.release(p.r.m.budget, e.Below, e.Numbers)
+			emptied = emptied || len(p.held.pieces) == 0
 		case shard.Finished:
 			p.finished = true
 			if e.Fenced {
@@ -197,6 +214,11 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 				p.log.Warn("fenced: stopped")
 			}
 		}
+	}
+	if emptied && p.starved != nil {
+		// It holds nothing any longer, so it need not wait for the budget.
+		p.starved = nil
+		p.step(ctx, shard.Woken{Arrived: true})
 	}
 }
 
@@ -230,66 +252,71 @@ func (p *poller) invoke(ctx context.Context, e shard.Invoke) {
 	p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, mp, e, &batch) })
 }
 
-// commit writes a checkpoint and its dead letters, as one message.
+// commit is what a Commit of the machine asks for, made ready.
+type commit struct {
+	id      uint64
+	cp      triggers.Checkpoint
+	letters []letter
+}
+
+// committed is how it went.
+type committed struct {
+	shard.Committed
+	err error
+}
+
+// commit writes a checkpoint and its dead letters, as one message. When the
+// outcome stays unknown the machine asks for the same commit again, which must
+// then be the same to the letter.
 func (p *poller) commit(ctx context.Context, e shard.Commit) {
-	cp := e.Checkpoint
-	if f, _ := p.held.find(cp.Next); f != nil {
-		cp.Frame = f.Seq
-	} else if cp.Frame == 0 {
+	if p.writing == nil || p.writing.id != e.ID {
+		cp := e.Checkpoint
 		cp.Frame = p.saved.Frame
+		if f, _ := p.held.find(cp.Next); f != nil {
+			cp.Frame = f.Seq
+		}
+		p.writing = &commit{e.ID, cp, p.letters(e.Buried)}
 	}
-	letters, err := p.letters(e.Buried)
-	if err != nil {
-		panic(err) // a burial of a record that is not held is a bug of ours
-	}
-	p.saved = cp
-	j := p.journal
+	c, j, mp := *p.writing, p.journal, p.mapping
 	p.wg.Go(func() {
-		res := shard.Committed{ID: e.ID}
-		wait := 10 * time.Millisecond
-		for {
-			err := j.Commit(ctx, cp, letters)
-			switch {
-			case err == nil:
-				res.Result = shard.OK
-				p.r.m.recordCommit(p.mapping, p.source, j.Epoch(), cp, letters)
-			case errors.Is(err, triggers.ErrFenced):
-				res.Result = shard.Fenced
-			case ctx.Err() != nil:
-				res.Result = shard.Failed
-			default:
-				// The journal settles unknown outcomes itself; what is left is a
-				// service that is down. The same commit again is safe.
-				p.log.Warn("checkpoint not written; trying again", "err", err, "in", wait)
-				select {
-				case <-time.After(wait):
-				case <-ctx.Done():
-				}
-				wait = min(2*wait, 2*time.Second)
-				continue
-			}
-			break
+		res := committed{shard.Committed{ID: c.id, Result: shard.OK}, j.Commit(ctx, c.cp, c.letters)}
+		switch {
+		case res.err == nil:
+			p.r.m.recordCommit(mp, p.source, j.Epoch(), c.cp, c.letters)
+		case errors.Is(res.err, triggers.ErrFenced):
+			res.Result = shard.Fenced
+		default:
+			res.Result = shard.Failed
 		}
 		p.committed <- res
 	})
 }
 
 // acknowledged hears how a commit went, and wakes who waits for it.
-func (p *poller) acknowledged(ctx context.Context, c shard.Committed) {
-	if c.Result == shard.OK {
-		p.next = p.saved.Next
-		p.r.m.d.Relay.Notify(p.source)
-		waiting := p.waiting[:0]
-		for _, a := range p.waiting {
-			if a.target > p.next {
-				waiting = append(waiting, a)
-				continue
-			}
-			a.reply <- ShardStatus{Next: p.next}
+func (p *poller) acknowledged(ctx context.Context, c committed) {
+	switch {
+	case c.Result == shard.OK:
+		p.saved, p.unwritten = p.writing.cp, ""
+		p.hear()
+	case c.Result == shard.Failed && ctx.Err() == nil:
+		if text := "the checkpoint cannot be written: " + c.err.Error(); text != p.unwritten {
+			p.unwritten = text
+			p.log.Error("shard stands still", "problem", text)
 		}
-		p.waiting = waiting
 	}
-	p.step(ctx, c)
+	p.step(ctx, c.Committed)
+}
+
+// hear answers those who wait, once what they wait for is committed or can
+// never be by this poller.
+func (p *poller) hear() {
+	p.waiting = slices.DeleteFunc(p.waiting, func(a ask) bool {
+		if a.target > p.saved.Next && !p.finished && a.ctx.Err() == nil {
+			return false
+		}
+		a.reply <- p.status()
+		return true
+	})
 }
 
 // recordCommit writes the journal's acknowledgement into the history.

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -58,23 +59,25 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	for _, info := range desc.Shards {
 		st, ok := ShardStatus{}, false
 		if p := running[info.ID]; p != nil {
-			if st, ok, err = p.ask(ctx, ask{}); err != nil {
-				return out, err
-			}
+			bounded, cancel := context.WithTimeout(ctx, patience)
+			st, ok, _ = p.ask(bounded, ask{})
+			cancel()
 		}
+		bounded, cancel := context.WithTimeout(ctx, patience)
 		if !ok {
-			cp, err := m.d.Journals.Peek(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: info.ID})
-			if err != nil {
-				return out, err
-			}
+			cp, err := m.d.Journals.Peek(bounded, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: info.ID})
 			if cp != nil {
 				st = shardStatus(*cp)
 			}
+			if err != nil {
+				st.Problem = "its journal cannot be read: " + err.Error()
+			}
 		}
 		st.Shard = info.ID
-		if err := m.lag(ctx, mp, &st); err != nil {
-			st.Problem = err.Error()
+		if err := m.lag(bounded, mp, &st); err != nil && st.Problem == "" {
+			st.Problem = "its stream cannot be read: " + err.Error()
 		}
+		cancel()
 		out.Shards = append(out.Shards, st)
 	}
 	return out, nil
@@ -109,9 +112,13 @@ func (m *Manager) lag(ctx context.Context, mp triggers.Mapping, st *ShardStatus)
 	return nil
 }
 
+// patience is how long a status waits for a poller or a journal that may be
+// waiting for the store itself.
+const patience = 2 * time.Second
+
 // ask puts a question to the poller; ok is false when it has stopped.
 func (p *poller) ask(ctx context.Context, a ask) (st ShardStatus, ok bool, err error) {
-	a.reply = make(chan ShardStatus, 1)
+	a.ctx, a.reply = ctx, make(chan ShardStatus, 1)
 	select {
 	case p.asked <- a:
 	case <-p.gone:
@@ -131,17 +138,22 @@ func (p *poller) ask(ctx context.Context, a ask) (st ShardStatus, ok bool, err e
 
 // answer runs on the poller's goroutine.
 func (p *poller) answer(a ask) {
-	if a.wait && a.target > p.next {
+	if a.wait {
 		p.waiting = append(p.waiting, a)
+		p.hear()
 		return
 	}
+	a.reply <- p.status()
+}
+
+func (p *poller) status() ShardStatus {
 	st := shardStatus(p.saved)
-	st.Next, st.Problem = p.next, p.problem
+	st.Problem = cmp.Or(p.unwritten, p.problem)
 	if p.machine != nil {
 		ms := p.machine.Status()
 		st.Machine = &ms
 	}
-	a.reply <- st
+	return st
 }
 
 // WaitDrained returns when every record acknowledged before the call is
@@ -187,7 +199,8 @@ func (m *Manager) waitFor(ctx context.Context, mp triggers.Mapping, shardID stri
 			}
 			r.mu.Unlock()
 			if p != nil {
-				if _, ok, err := p.ask(ctx, ask{target: target, wait: true}); ok || err != nil {
+				st, ok, err := p.ask(ctx, ask{target: target, wait: true})
+				if err != nil || ok && st.Next >= target {
 					return err
 				}
 			}

@@ -20,7 +20,7 @@ type letter = dlq.Letter
 func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, e shard.Invoke, batch *runtime.Batch) shard.Settled {
 	inv := &runtime.Invocation{ID: uuid.NewString(), Batch: batch, PartialReplies: mp.Config.PartialReplies, Source: mp.Name}
 	if m.d.History != nil {
-		ev := history.Event{Kind: history.Inv, ID: inv.ID, Trigger: mp.Name, Gen: mp.Generation, Shard: batch.Shard}
+		ev := history.Event{Kind: history.Inv, ID: inv.ID, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: mp.Generation, Shard: batch.Shard}
 		for i := range batch.Records {
 			ev.Seqs = append(ev.Seqs, batch.Records[i].Sequence)
 		}
@@ -77,10 +77,10 @@ func (m *Manager) count(mp triggers.Mapping, batch *runtime.Batch, res runtime.R
 }
 
 // recordGap makes a loss known: counted, logged, never silent.
-func (m *Manager) recordGap(mp triggers.Mapping, src triggers.Source, g shard.Gap) {
-	m.d.History.Add(history.Event{Kind: history.Gap, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, From: g.From, To: g.To, Reason: g.Reason})
+func (m *Manager) recordGap(mp triggers.Mapping, src triggers.Source, g shard.Lost) {
+	m.d.History.Add(history.Event{Kind: history.Gap, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, From: g.From, To: g.To, Reason: g.Reason})
 	if o := m.d.Observer.Lost; o != nil {
-		o(mp, g.To-g.From, g.Reason)
+		o(mp, g.Records, g.Reason)
 	}
 }
 

@@ -180,10 +180,6 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 		return
 	}
 	p.problem, p.again, p.starved = "", nil, f.starved
-	if g, ok := f.event.(shard.Gap); ok {
-		p.log.Warn("records lost", "from", g.From, "to", g.To, "count", g.To-g.From, "reason", g.Reason)
-		p.r.m.recordGap(p.mapping, p.source, g)
-	}
 	if got, ok := f.event.(shard.Fetched); ok && len(got.Records) > 0 {
 		if o := p.r.m.d.Observer.Polled; o != nil {
 			o(p.mapping, len(got.Records))

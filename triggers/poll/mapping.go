@@ -106,10 +106,10 @@ func (r *mapping) stop(ctx context.Context) {
 }
 
 // machineConfig are the rules of a shard under these settings.
-func machineConfig(c triggers.Config) shard.Config {
+func machineConfig(c triggers.Config, retention time.Duration) shard.Config {
 	return shard.Config{
 		Parallel: scaler.Fixed(c.Parallel).Parallel, BatchSize: c.BatchSize, Window: c.Window,
-		Retries: *c.Retries, RecordAge: c.RecordAge, Bisect: c.Bisect, PartialReplies: c.PartialReplies,
+		Retries: *c.Retries, RecordAge: c.RecordAge, Retention: retention, Bisect: c.Bisect, PartialReplies: c.PartialReplies,
 		Backoff: c.Backoff, MaxBytes: triggers.MaxPayload,
 	}
 }

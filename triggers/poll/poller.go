@@ -126,7 +126,7 @@ func (p *poller) run(ctx context.Context) {
 			p.step(ctx, shard.Woken{})
 		case <-p.configured:
 			p.mapping = p.r.mapping()
-			p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config)})
+			p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, p.retention(ctx))})
 			p.reread(ctx)
 		case <-p.again:
 			p.reread(ctx)
@@ -176,7 +176,7 @@ func (p *poller) open(ctx context.Context) bool {
 			h := fnv.New64a()
 			fmt.Fprint(h, p.source)
 			p.saved = *cp
-			p.machine = shard.New(machineConfig(p.mapping.Config), *cp, h.Sum64())
+			p.machine = shard.New(machineConfig(p.mapping.Config, p.retention(ctx)), *cp, h.Sum64())
 			p.problem = ""
 			return true
 		}
@@ -186,6 +186,15 @@ func (p *poller) open(ctx context.Context) bool {
 	}
 	p.problem = err.Error()
 	return false
+}
+
+// retention is how long the stream keeps a record; 0 when that cannot be told.
+func (p *poller) retention(ctx context.Context) time.Duration {
+	desc, err := p.r.m.d.Streams.ByID(ctx, p.mapping.StreamID)
+	if err != nil {
+		return 0 // the stream is gone, and reading it will say so
+	}
+	return desc.Retention
 }
 
 // step gives the machine an event and carries out what it decides.
@@ -207,6 +216,9 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 		case shard.Release:
 			p.held.release(p.r.m.budget, e.Below, e.Numbers)
 			emptied = emptied || len(p.held.pieces) == 0
+		case shard.Lost:
+			p.log.Warn("records lost", "from", e.From, "to", e.To, "count", e.Records, "reason", e.Reason)
+			p.r.m.recordGap(p.mapping, p.source, e)
 		case shard.Finished:
 			p.finished = true
 			if e.Fenced {
@@ -324,7 +336,7 @@ func (m *Manager) recordCommit(mp triggers.Mapping, src triggers.Source, epoch u
 	if m.d.History == nil {
 		return
 	}
-	e := history.Event{Kind: history.Ckpt, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next, Result: "ok"}
+	e := history.Event{Kind: history.Ckpt, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next, Result: "ok"}
 	for _, l := range letters {
 		e.Dead = append(e.Dead, l.Sequence)
 	}

@@ -139,7 +139,7 @@ type Checkpoint struct {
 	// buckets. As a bucket's records are resolved in order, most spans begin at
 	// Next: there is one for each distinct place that buckets have got to.
 	Finished []Span `json:"finished,omitempty"`
-	// Above is how many records Finished covers.
+	// Above is how many records Finished covers; fewer, perhaps, after a gap.
 	Above uint64 `json:"above,omitempty"`
 	// Units are claimed, oldest first, waiting halves included.
 	Units []Unit `json:"units,omitempty"`

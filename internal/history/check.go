@@ -22,6 +22,10 @@ type Options struct {
 	// Complete says that the run was drained before the read-back: every
 	// acknowledged record must be resolved by every trigger.
 	Complete bool
+	// Gaps says that the run was meant to lose records, to retention or damage: a
+	// gap then excuses the records it covers from being resolved. Otherwise every
+	// gap breaks a promise, and excuses nothing.
+	Gaps bool
 }
 
 // Violation is one broken promise.
@@ -39,7 +43,14 @@ type record struct {
 	key, hash string
 }
 
-// shard is one stream's shard by read-back, ascending.
+// place is a shard. Streams all have shards of the same ids.
+type place struct{ stream, id string }
+
+func (p place) String() string { return p.stream + "/" + p.id }
+
+func (e Event) place() place { return place{e.Stream, e.Shard} }
+
+// shard is one by read-back, ascending.
 type shard struct {
 	bySeq   map[string]record
 	ordered []string // sequence numbers by running number
@@ -49,8 +60,10 @@ type shard struct {
 type lane struct {
 	trigger string
 	gen     int
-	shard   string
+	place
 }
+
+func (e Event) lane() lane { return lane{e.Trigger, e.Gen, e.place()} }
 
 type laneState struct {
 	epoch, to uint64
@@ -63,10 +76,8 @@ type laneState struct {
 }
 
 // Check reads a history and returns every promise it breaks, in order of the
-// lines. The read-back must have been written into it last.
-//
-// A trigger reads one stream; its shards' ids are looked up among all
-// read-back records, so a history holds streams whose triggers differ.
+// lines. The read-back must have been written into it last. A line that does
+// not say of which stream it is, though its kind should, is an error.
 func Check(r io.Reader, o Options) ([]Violation, error) {
 	var events []Event
 	sc := bufio.NewScanner(r)
@@ -77,6 +88,12 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 			// A kill may cut the last line of a process short; anything else is damage.
 			return nil, fmt.Errorf("history: line %d: %w", len(events)+1, err)
 		}
+		switch e.Kind {
+		case PutOK, Inv, Ckpt, Gap, Read, Letter:
+			if e.Stream == "" || e.Shard == "" {
+				return nil, fmt.Errorf("history: line %d: %s without stream or shard", len(events)+1, e.Kind)
+			}
+		}
 		events = append(events, e)
 	}
 	if err := sc.Err(); err != nil {
@@ -85,7 +102,7 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 	if len(events) == 0 {
 		return nil, errors.New("history: empty: nothing was checked")
 	}
-	c := &checker{o: o, shards: map[string]*shard{}, lanes: map[lane]*laneState{}, open: map[string]Event{}}
+	c := &checker{o: o, shards: map[place]*shard{}, lanes: map[lane]*laneState{}, open: map[string]Event{}}
 	c.readBack(events)
 	for i, e := range events {
 		c.event(i+1, e)
@@ -98,7 +115,7 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 type checker struct {
 	o      Options
 	out    []Violation
-	shards map[string]*shard // by shard id
+	shards map[place]*shard
 	lanes  map[lane]*laneState
 	open   map[string]Event // invocations under way, by id
 	kills  int
@@ -118,13 +135,13 @@ func (c *checker) readBack(events []Event) {
 		if e.Kind != Read {
 			continue
 		}
-		s := c.shards[e.Shard]
+		s := c.shards[e.place()]
 		if s == nil {
 			s = &shard{bySeq: map[string]record{}}
-			c.shards[e.Shard] = s
+			c.shards[e.place()] = s
 		}
 		if was, ok := s.bySeq[e.Seq]; ok {
-			c.fail("I1", i+1, "sequence %s of %s read twice, hashes %s and %s", e.Seq, e.Shard, was.hash, e.Hash)
+			c.fail("I1", i+1, "sequence %s of %s read twice, hashes %s and %s", e.Seq, e.place(), was.hash, e.Hash)
 			continue
 		}
 		s.bySeq[e.Seq] = record{e.Number, e.Key, e.Hash}
@@ -144,7 +161,7 @@ func (c *checker) readBack(events []Event) {
 }
 
 func (c *checker) lane(e Event) *laneState {
-	k := lane{e.Trigger, e.Gen, e.Shard}
+	k := e.lane()
 	l := c.lanes[k]
 	if l == nil {
 		l = &laneState{resolved: map[string]string{}, invoked: map[string]bool{}, failures: map[string]int{}, dead: map[string]bool{}}
@@ -156,16 +173,16 @@ func (c *checker) lane(e Event) *laneState {
 func (c *checker) event(line int, e Event) {
 	switch e.Kind {
 	case PutOK:
-		s := c.shards[e.Shard]
+		s := c.shards[e.place()]
 		if s == nil {
-			c.fail("I1", line, "acknowledged %s in %s, of which nothing can be read", e.Seq, e.Shard)
+			c.fail("I1", line, "acknowledged %s in %s, of which nothing can be read", e.Seq, e.place())
 			return
 		}
 		switch r, ok := s.bySeq[e.Seq]; {
 		case !ok:
-			c.fail("I1", line, "acknowledged record %s of %s is lost", e.Seq, e.Shard)
+			c.fail("I1", line, "acknowledged record %s of %s is lost", e.Seq, e.place())
 		case r.hash != e.Hash:
-			c.fail("I1", line, "acknowledged record %s of %s reads as %s, was put as %s", e.Seq, e.Shard, r.hash, e.Hash)
+			c.fail("I1", line, "acknowledged record %s of %s reads as %s, was put as %s", e.Seq, e.place(), r.hash, e.Hash)
 		}
 	case Inv:
 		c.open[e.ID] = e
@@ -179,6 +196,10 @@ func (c *checker) event(line int, e Event) {
 		delete(c.open, e.ID)
 		c.ended(line, inv, e)
 	case Gap:
+		if !c.o.Gaps {
+			c.fail("I14", line, "%s %s: %d to %d counted as lost to %s; nothing may have been", e.Trigger, e.place(), e.From, e.To, e.Reason)
+			return
+		}
 		l := c.lane(e)
 		l.gaps = append(l.gaps, [2]uint64{e.From, e.To})
 	case Ckpt:
@@ -191,7 +212,7 @@ func (c *checker) event(line int, e Event) {
 // invoked checks order per key: a record runs for the first time only after
 // every earlier record of its key is resolved or stands before it in the batch.
 func (c *checker) invoked(line int, e Event) {
-	l, s := c.lane(e), c.shards[e.Shard]
+	l, s := c.lane(e), c.shards[e.place()]
 	if s == nil {
 		return
 	}
@@ -199,7 +220,7 @@ func (c *checker) invoked(line int, e Event) {
 	for i, seq := range e.Seqs {
 		r, ok := s.bySeq[seq]
 		if !ok {
-			c.fail("I1", line, "invoked with %s of %s, which cannot be read back", seq, e.Shard)
+			c.fail("I1", line, "invoked with %s of %s, which cannot be read back", seq, e.place())
 			continue
 		}
 		if i > 0 && seq <= e.Seqs[i-1] {
@@ -240,8 +261,8 @@ func (c *checker) ended(line int, inv, e Event) {
 	case "done":
 		for _, seq := range inv.Seqs {
 			l.resolved[seq] = "done"
-			if s := c.shards[inv.Shard]; s != nil && c.o.Poison != nil && c.o.Poison(s.bySeq[seq].hash) {
-				c.fail("I8", line, "poison record %s of %s succeeded", seq, inv.Shard)
+			if s := c.shards[inv.place()]; s != nil && c.o.Poison != nil && c.o.Poison(s.bySeq[seq].hash) {
+				c.fail("I8", line, "poison record %s of %s succeeded", seq, inv.place())
 			}
 		}
 	case "partial":
@@ -269,36 +290,36 @@ func (c *checker) ended(line int, inv, e Event) {
 // committed checks that a checkpoint covers only what is resolved, never moves
 // back, and is never written by a former owner.
 func (c *checker) committed(line int, e Event) {
-	l, s := c.lane(e), c.shards[e.Shard]
+	l, s := c.lane(e), c.shards[e.place()]
 	if e.Epoch < l.epoch {
-		c.fail("I4", line, "%s %s: commit of epoch %d accepted after epoch %d", e.Trigger, e.Shard, e.Epoch, l.epoch)
+		c.fail("I4", line, "%s %s: commit of epoch %d accepted after epoch %d", e.Trigger, e.place(), e.Epoch, l.epoch)
 	}
 	l.epoch = max(l.epoch, e.Epoch)
 	for _, seq := range e.Dead {
 		if l.dead[seq] {
-			c.fail("I9", line, "%s %s: %s buried twice", e.Trigger, e.Shard, seq)
+			c.fail("I9", line, "%s %s: %s buried twice", e.Trigger, e.place(), seq)
 		}
 		l.dead[seq] = true
 		if l.resolved[seq] == "" {
 			l.resolved[seq] = "dead"
 		}
 		if s != nil && c.o.Poison != nil && !c.o.Poison(s.bySeq[seq].hash) {
-			c.fail("I8", line, "%s %s: %s buried, though it is not poison", e.Trigger, e.Shard, seq)
+			c.fail("I8", line, "%s %s: %s buried, though it is not poison", e.Trigger, e.place(), seq)
 		}
 	}
 	if e.To < l.to {
-		c.fail("I3", line, "%s %s: checkpoint fell from %d to %d", e.Trigger, e.Shard, l.to, e.To)
+		c.fail("I3", line, "%s %s: checkpoint fell from %d to %d", e.Trigger, e.place(), l.to, e.To)
 	}
 	if s != nil && len(s.ordered) > 0 {
 		first := s.bySeq[s.ordered[0]].number
 		for n := max(l.to, first); n < e.To; n++ {
 			i := int(n - first)
 			if i >= len(s.ordered) {
-				c.fail("I2", line, "%s %s: checkpoint %d lies beyond the last record", e.Trigger, e.Shard, e.To)
+				c.fail("I2", line, "%s %s: checkpoint %d lies beyond the last record", e.Trigger, e.place(), e.To)
 				break
 			}
 			if seq := s.ordered[i]; l.resolved[seq] == "" && !l.gap(n) {
-				c.fail("I2", line, "%s %s: checkpoint %d passes %s, which was neither done nor buried", e.Trigger, e.Shard, e.To, seq)
+				c.fail("I2", line, "%s %s: checkpoint %d passes %s, which was neither done nor buried", e.Trigger, e.place(), e.To, seq)
 			}
 		}
 	}
@@ -314,33 +335,33 @@ func (c *checker) end(events []Event) {
 		case Put:
 			put[e.Hash] = true
 		case Letter:
-			k := lane{e.Trigger, e.Gen, e.Shard}
+			k := e.lane()
 			if letters[k] == nil {
 				letters[k] = map[string]int{}
 			}
 			letters[k][e.Seq]++
-			if s := c.shards[e.Shard]; s != nil && s.bySeq[e.Seq].hash != "" && s.bySeq[e.Seq].hash != e.Hash {
+			if s := c.shards[e.place()]; s != nil && s.bySeq[e.Seq].hash != "" && s.bySeq[e.Seq].hash != e.Hash {
 				c.fail("I9", i+1, "dead letter of %s holds %s, the record is %s", e.Seq, e.Hash, s.bySeq[e.Seq].hash)
 			}
 		}
 	}
 	for i, e := range events {
 		if e.Kind == Read && len(put) > 0 && !put[e.Hash] {
-			c.fail("I1", i+1, "record %s of %s holds what nobody put: torn", e.Seq, e.Shard)
+			c.fail("I1", i+1, "record %s of %s holds what nobody put: torn", e.Seq, e.place())
 		}
 	}
 	for k, l := range c.lanes {
 		for seq := range l.dead {
 			if n := letters[k][seq]; n != 1 {
-				c.fail("I9", 0, "%s %s: %s was buried and stands %d times among the dead letters", k.trigger, k.shard, seq, n)
+				c.fail("I9", 0, "%s %s: %s was buried and stands %d times among the dead letters", k.trigger, k.place, seq, n)
 			}
 		}
 		for seq := range letters[k] {
 			if !l.dead[seq] {
-				c.fail("I9", 0, "%s %s: dead letter %s rides in no accepted commit", k.trigger, k.shard, seq)
+				c.fail("I9", 0, "%s %s: dead letter %s rides in no accepted commit", k.trigger, k.place, seq)
 			}
 		}
-		s := c.shards[k.shard]
+		s := c.shards[k.place]
 		if s == nil {
 			continue
 		}
@@ -351,14 +372,14 @@ func (c *checker) end(events []Event) {
 				poison++
 			}
 			if c.o.Complete && l.resolved[seq] == "" && !l.gap(r.number) {
-				c.fail("I2", 0, "%s %s: %s was never resolved", k.trigger, k.shard, seq)
+				c.fail("I2", 0, "%s %s: %s was never resolved", k.trigger, k.place, seq)
 			}
 		}
 		if c.o.BatchSize > 0 && c.o.Retries >= 0 && c.o.Poison != nil {
 			// Each poison record fails once on each level of halving, then by
 			// itself once and on every retry; a kill may repeat what was out.
 			if most := poison*(bits.Len(uint(c.o.BatchSize-1))+1+c.o.Retries) + c.kills*(2+bits.Len(uint(c.o.BatchSize))); l.failed > most {
-				c.fail("I8", 0, "%s %s: %d failed invocations for %d poison records, at most %d expected", k.trigger, k.shard, l.failed, poison, most)
+				c.fail("I8", 0, "%s %s: %d failed invocations for %d poison records, at most %d expected", k.trigger, k.place, l.failed, poison, most)
 			}
 		}
 	}

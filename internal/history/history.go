@@ -28,16 +28,17 @@ const (
 	Put     Kind = "put"     // a producer is about to put: Req, Stream, Key, Hash
 	PutOK   Kind = "putok"   // it was acknowledged: Req, Stream, Shard, Seq, Hash
 	PutFail Kind = "putfail" // it was refused: Req
-	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Shard, Seqs
+	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Stream, Shard, Seqs
 	InvEnd  Kind = "invend"  // it ended: ID, Outcome, and for a partial reply Seq, the lowest failed
-	Ckpt    Kind = "ckpt"    // the journal answered: Trigger, Gen, Shard, Epoch, To (lowest unfinished number), Dead, Result
-	Gap     Kind = "gap"     // records were lost and counted: Trigger, Gen, Shard, From, To (exclusive), Reason
+	Ckpt    Kind = "ckpt"    // the journal answered: Trigger, Gen, Stream, Shard, Epoch, To (lowest unfinished number), Dead, Result
+	Gap     Kind = "gap"     // records were lost and counted: Trigger, Gen, Stream, Shard, From, To (exclusive), Reason
 	Fault   Kind = "fault"   // the test broke something: Reason
 	Read    Kind = "read"    // read-back of a record: Stream, Shard, Seq, Number, Key, Hash
-	Letter  Kind = "letter"  // read-back of a dead letter: Trigger, Gen, Shard, Seq, Hash
+	Letter  Kind = "letter"  // read-back of a dead letter: Trigger, Gen, Stream, Shard, Seq, Hash
 )
 
-// Event is one line. Which fields it has depends on Kind.
+// Event is one line. Which fields it has depends on Kind. Shard ids are those of
+// a stream: whatever names a shard names its stream too.
 type Event struct {
 	At      int64    `json:"at"` // Unix nanoseconds, for people; order is that of the lines
 	Kind    Kind     `json:"e"`

@@ -169,6 +169,9 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 			text = fmt.Sprintf("%v; the shard stands still. Pass the damaged records as a counted gap with: wasmill trigger update %s --skip-corrupt",
 				p.shard.Explain(f.err), p.mapping.Name)
 		}
+		if errors.Is(f.err, log.ErrNotFound) {
+			text = fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", p.mapping.Config.Stream, p.mapping.Name)
+		}
 		if text != p.problem {
 			p.log.Error("shard stands still", "problem", text)
 		}

@@ -55,7 +55,7 @@ func (r *mapping) run(ctx context.Context) {
 		desc, err = r.m.d.Streams.ByID(ctx, mp.StreamID)
 	}
 	if err != nil {
-		r.setProblem(fmt.Sprintf("stream %s was deleted; remove the trigger", mp.Config.Stream))
+		r.setProblem(fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", mp.Config.Stream, mp.Name))
 		return
 	}
 	r.setProblem("")

@@ -590,11 +590,10 @@ func TestWaitersOfAPausedShardAreTold(t *testing.T) {
 	paused := make(chan error, 1)
 	go func() { _, err := r.m.Pause(t.Context(), "t"); paused <- err }()
 	// Let go only when the pause has been ordered: the second record must not run.
-	for {
-		if mp, err := r.m.Get(t.Context(), "t"); err == nil && !mp.Enabled {
-			break
-		}
-	}
+	r.m.mu.Lock()
+	running := r.m.running["t"]
+	r.m.mu.Unlock()
+	<-running.drain
 	close(block)
 	if err := <-paused; err != nil {
 		t.Fatal(err)

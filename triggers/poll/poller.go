@@ -43,6 +43,7 @@ type poller struct {
 	journal   *journal.Journal
 	machine   *shard.Machine
 	held      holding
+	kept      time.Duration // the stream\'s retention, as the machine knows it
 	timer     *time.Timer
 	saved     triggers.Checkpoint // the newest that is durable
 	problem   string              // why nothing is read
@@ -126,7 +127,7 @@ func (p *poller) run(ctx context.Context) {
 			p.step(ctx, shard.Woken{})
 		case <-p.configured:
 			p.mapping = p.r.mapping()
-			p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, p.retention(ctx))})
+			p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, p.kept)})
 			p.reread(ctx)
 		case <-p.again:
 			p.reread(ctx)
@@ -176,7 +177,8 @@ func (p *poller) open(ctx context.Context) bool {
 			h := fnv.New64a()
 			fmt.Fprint(h, p.source)
 			p.saved = *cp
-			p.machine = shard.New(machineConfig(p.mapping.Config, p.retention(ctx)), *cp, h.Sum64())
+			p.kept = p.retention(time.Now())
+			p.machine = shard.New(machineConfig(p.mapping.Config, p.kept), *cp, h.Sum64())
 			p.problem = ""
 			return true
 		}
@@ -188,19 +190,20 @@ func (p *poller) open(ctx context.Context) bool {
 	return false
 }
 
-// retention is how long the stream keeps a record; 0 when that cannot be told.
-func (p *poller) retention(ctx context.Context) time.Duration {
-	desc, err := p.r.m.d.Streams.ByID(ctx, p.mapping.StreamID)
-	if err != nil {
-		return 0 // the stream is gone, and reading it will say so
-	}
-	return desc.Retention
+// retention is how long the stream keeps a record now.
+func (p *poller) retention(now time.Time) time.Duration {
+	return time.Duration(now.UnixMilli()-p.shard.Horizon(now)) * time.Millisecond
 }
 
 // step gives the machine an event and carries out what it decides.
 func (p *poller) step(ctx context.Context, ev shard.Event) {
+	now := time.Now()
+	if kept := p.retention(now); kept != p.kept {
+		p.kept = kept
+		p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, kept)})
+	}
 	emptied := false
-	for _, eff := range p.machine.Step(time.Now(), ev) {
+	for _, eff := range p.machine.Step(now, ev) {
 		switch e := eff.(type) {
 		case shard.Fetch:
 			p.startFetch(ctx, e)

@@ -41,7 +41,7 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	out := Status{Mapping: mp, Shards: []ShardStatus{}}
 	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
 	if err != nil {
-		out.Problem = fmt.Sprintf("stream %s was deleted; remove the trigger", mp.Config.Stream)
+		out.Problem = fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", mp.Config.Stream, mp.Name)
 		return out, nil
 	}
 	running := map[string]*poller{}

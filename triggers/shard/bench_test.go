@@ -23,7 +23,7 @@ func BenchmarkMachine(b *testing.B) {
 		{Parallel: 10, BatchSize: 100},
 		{Parallel: 10, BatchSize: 1000},
 	} {
-		c.Retries = -1
+		c.Retries, c.Retention = -1, 24*time.Hour // as every stream has
 		b.Run(fmt.Sprintf("n=%d/batch=%d", c.Parallel, c.BatchSize), func(b *testing.B) {
 			b.ReportAllocs()
 			m := shard.New(c, triggers.Checkpoint{}, 1)
@@ -40,7 +40,7 @@ func BenchmarkMachine(b *testing.B) {
 					case shard.Fetch:
 						r := frame[:min(e.Records, len(frame))]
 						for i := range r {
-							r[i].Number = next
+							r[i].Number, r[i].Arrival = next, now.UnixMilli()
 							next++
 						}
 						todo = append(todo, shard.Fetched{From: e.From, Records: r})

@@ -32,7 +32,10 @@ func (m *Machine) claim() {
 			return
 		}
 		m.freeSlots = slices.Delete(m.freeSlots, slot, slot+1)
-		m.advance(m.take(mask))
+		c := m.take(mask)
+		if m.advance(c); c.closed() {
+			m.free(len(m.chains) - 1) // all of it was lost
+		}
 	}
 }
 
@@ -83,6 +86,9 @@ func (m *Machine) due(set uint64, records int, bytes int64, slot int) bool {
 // ceil(64/n) to each, and finds the first group that goes now.
 func (m *Machine) dueGroup(ready uint64, free int) (mask uint64, slot int, ok bool) {
 	per := (Buckets + m.cfg.Parallel - 1) / m.cfg.Parallel
+	if m.cfg.limits.Window <= 0 && !m.caught && m.canRead() && !m.anyFull(ready, per) {
+		return 0, 0, false // as the loop would find, for much less: while records come in this is the rule
+	}
 	for ; slot < free && ready != 0; slot++ {
 		mask = m.oldest(ready, per)
 		ready &^= mask
@@ -97,6 +103,16 @@ func (m *Machine) dueGroup(ready uint64, free int) (mask uint64, slot int, ok bo
 		}
 	}
 	return 0, 0, false
+}
+
+// anyFull says whether so many buckets of a set might make a full batch.
+func (m *Machine) anyFull(set uint64, per int) bool {
+	records, bytes := 0, int64(0)
+	for ; set != 0; set &= set - 1 {
+		b := &m.buckets[bits.TrailingZeros64(set)]
+		records, bytes = max(records, b.count), max(bytes, b.bytes)
+	}
+	return m.cfg.limits.Full(records*per, bytes*int64(per))
 }
 
 // oldest finds the n buckets of a set that have the oldest heads.

@@ -12,7 +12,7 @@
 // The keys of a shard fall into 64 buckets. A unit is a list of records that
 // go to the function in one invocation. It claims the buckets of its records
 // when it is formed and holds them until all its records are resolved (done,
-// buried, or lost to a gap), through every retry and both halves of a bisect;
+// buried, or lost to a gap or to retention), through every retry and both halves of a bisect;
 // so at most one unit that contains a key exists, and order per key holds
 // whatever n, the number of units that may be out at once, is or was. A unit
 // claims at most ceil(64/n) idle buckets, those with the oldest waiting records
@@ -36,6 +36,8 @@
 //   - Record age is looked at before each invocation, for each record. What is
 //     too old is buried, and the others go in one batch. A record from the
 //     future has age 0.
+//   - Retention is looked at there too, also of what is in memory: AWS drops what
+//     is beyond it silently, here it is counted and told of ([Lost]).
 //   - A record whose event alone exceeds 6 MB is buried without an attempt.
 //
 // # Commits

@@ -26,6 +26,10 @@ type Config struct {
 	Retries int
 	// RecordAge is the age above which a record is given up; 0 or less: never.
 	RecordAge time.Duration
+	// Retention is the age above which a record is beyond its stream's retention
+	// and is lost, counted and without a dead letter, also when it is in memory.
+	// 0 or less: never. RecordAge, where it is exceeded as well, comes first.
+	Retention time.Duration
 	// Bisect halves a failing unit of more than one record.
 	Bisect bool
 	// PartialReplies lets an outcome Partial count; without it Partial is Done.
@@ -60,15 +64,17 @@ type Fetched struct {
 	Caught  bool     // nothing more is stored right now
 }
 
-// Gap answers a [Fetch]: the numbers [From, To) are lost, From being the
-// Fetch's. They are counted and passed.
+// Gap answers a [Fetch]: the numbers [From, To) cannot be read and never will
+// be, From being the Fetch's. Those that are not resolved are lost: counted,
+// told by [Lost], and passed. With To not above From it says nothing of any
+// record, and is taken as a Fetched without records.
 type Gap struct {
 	From, To uint64
 	Reason   string
 }
 
 // End answers a [Fetch] without Again: the shard is closed, and Next is the number after its
-// last record.
+// last record. To a Fetch Again it is taken as a Fetched without records.
 type End struct{ Next uint64 }
 
 // Settled is how the invocation of a unit ended.
@@ -78,7 +84,9 @@ type Settled struct {
 	// FirstFailed is, with outcome Partial, the index in Invoke.Numbers of the
 	// lowest record the function named; -1 when a named id is not in the batch.
 	FirstFailed int
-	Failure     triggers.Failure // kept for dead letters; ignored with Done
+	// Failure is ignored with Done. Of an attempt it is kept for dead letters;
+	// of a throttle and the like it is for [Status] alone.
+	Failure triggers.Failure
 }
 
 // CommitResult is how a commit ended.
@@ -179,6 +187,24 @@ type Release struct {
 	Numbers []uint64 // not below Below, ascending within a run
 }
 
+// Lost says that records have just been counted into Checkpoint.Gaps: by a
+// [Gap], those of its numbers which were neither resolved nor still in memory, or
+// by Config.Retention. Within a life of the machine no record is told of twice;
+// what was not committed at a crash is told of again in the next.
+type Lost struct {
+	From, To uint64 // exclusive
+	// Records is how many of them were counted: all, but for those which a
+	// machine before this one resolved, if only their number is known. At least 1.
+	Records uint64
+	Reason  string // the Gap's, or one of those below
+}
+
+// Reasons of [Lost] that are no Gap's.
+const (
+	LostToRetention = "retention"
+	LostBeforeEnd   = "not there when the shard ended" // an End above the last number read
+)
+
 // Finished is the last effect of a machine. Neither flag: it was drained.
 type Finished struct {
 	Ended  bool // the shard is closed, and everything in it resolved and committed
@@ -190,4 +216,5 @@ func (Invoke) effect()   {}
 func (Commit) effect()   {}
 func (WakeAt) effect()   {}
 func (Release) effect()  {}
+func (Lost) effect()     {}
 func (Finished) effect() {}

@@ -170,7 +170,11 @@ func (m *Machine) finishedSpans() []triggers.Span {
 		spans[at].Buckets |= 1 << b
 	}
 	m.holes = slices.DeleteFunc(m.holes, func(h triggers.Span) bool { return h.To <= m.base })
-	return append(spans, m.holes...)
+	for _, h := range m.holes {
+		h.From = max(h.From, m.base)
+		spans = append(spans, h)
+	}
+	return spans
 }
 
 // restore takes over a checkpoint.

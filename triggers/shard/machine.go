@@ -148,9 +148,9 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	m.advanceAll()
 	m.settleBase()
 	m.jump()
-	m.claim()
-	if len(m.burials) > 0 {
-		m.settleBase()
+	before := m.resolved
+	if m.claim(); m.resolved != before {
+		m.settleBase() // records were too old
 	}
 	m.fetch()
 	m.commit()

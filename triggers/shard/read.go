@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"iter"
 	"math/bits"
 
 	"github.com/wasmill/wasmill/triggers"
@@ -16,6 +17,7 @@ type reader struct {
 	ended   bool
 	endAt   uint64
 	leap    uint64 // numbers from next to here are lost; passed once nothing below is open
+	leapWhy string
 	granted uint64 // Below of the last Release
 }
 
@@ -112,17 +114,31 @@ func (m *Machine) reread(records []Record) {
 	}
 }
 
+// nothing takes in that what was asked for cannot be had for now.
+func (m *Machine) nothing() {
+	m.asking = false
+	if m.want.Again {
+		m.stalled = true
+	} else {
+		m.caught = true
+	}
+}
+
 // gap passes lost numbers. Those that a unit needs again are taken out of it;
 // others are passed at once or, if there are very many, when everything before
 // them is resolved.
 func (m *Machine) gap(ev Gap) {
-	if !m.asking || ev.From != m.want.From || ev.To <= ev.From {
+	if !m.asking || ev.From != m.want.From {
+		return
+	}
+	if ev.To <= ev.From {
+		m.nothing() // left unanswered, the Fetch would be the last one
 		return
 	}
 	m.asking = false
 	if !m.want.Again {
 		m.caught = false
-		m.lose(ev.To)
+		m.lose(ev.To, ev.Reason)
 		return
 	}
 	for _, c := range m.chains {
@@ -130,16 +146,32 @@ func (m *Machine) gap(ev Gap) {
 			continue
 		}
 		u := c.top()
-		lost := m.pick(c, u, func(_ int, k uint64, e *entry) bool { return e.gone && ev.From <= k && k < ev.To })
-		u.gone -= lost
-		m.gaps += uint64(lost)
+		u.gone -= m.pick(c, u, false, func(_ int, k uint64, e *entry) bool {
+			if !e.gone || k < ev.From || k >= ev.To {
+				return false
+			}
+			m.lost(k, k+1, 1, ev.Reason)
+			return true
+		})
 	}
 }
 
+// lost counts records of [from, to) as lost, and tells so.
+func (m *Machine) lost(from, to, records uint64, reason string) {
+	m.gaps += records
+	if i := len(m.effects) - 1; i >= 0 {
+		if l, ok := m.effects[i].(Lost); ok && l.To == from && l.Reason == reason {
+			m.effects[i] = Lost{l.From, to, l.Records + records, reason}
+			return
+		}
+	}
+	m.emit(Lost{from, to, records, reason})
+}
+
 // lose passes the numbers from next to to.
-func (m *Machine) lose(to uint64) {
+func (m *Machine) lose(to uint64, reason string) {
 	if to-m.next > maxLost && m.base != m.next {
-		m.leap = to
+		m.leap, m.leapWhy = to, reason
 		// Restored units go on with what was read of them, since the leap waits
 		// for that. What is behind the gap of one that reaches beyond is formed anew.
 		for _, c := range m.chains {
@@ -149,14 +181,29 @@ func (m *Machine) lose(to uint64) {
 		}
 		return
 	}
-	known := m.overlap(m.next, to) // of others it is not known which were in the gap
-	if to >= m.restoreTop {
-		known = m.unmet
+	span, lost := to-m.next, uint64(0)
+	first, last := to, to
+	for from, to := range m.unsure(m.next, to) {
+		lost += to - from
+		first, last = min(first, from), to
 	}
-	m.unmet -= min(known, m.unmet)
-	lost := to - m.next - min(known, to-m.next)
-	m.gaps += lost
+	// Where records of some buckets were resolved before a restart it is not known
+	// which of the numbers they are, only that unmet of those below restoreTop
+	// are: what does not fit behind the gap is in it. Rather too many are lost
+	// than one not told of, and so unmet is from now on the least it can be.
+	exact := true
+	if rest := max(m.restoreTop, to) - to; m.unmet > rest && span-min(m.unmet-rest, span) < lost {
+		lost, exact = span-min(m.unmet-rest, span), false
+	}
+	m.unmet -= min(span, m.unmet)
 	m.resolved += lost
+	if exact {
+		for from, to := range m.unsure(m.next, to) {
+			m.lost(from, to, to-from, reason)
+		}
+	} else if lost > 0 {
+		m.lost(first, last, lost, reason)
+	}
 	if m.base == m.next {
 		m.base, m.next = to, to
 	} else {
@@ -170,15 +217,23 @@ func (m *Machine) lose(to uint64) {
 	m.readUnits()
 }
 
-// overlap is how many of the numbers [from, to) are known to be resolved
-// whatever their bucket is.
-func (m *Machine) overlap(from, to uint64) (n uint64) {
-	for _, h := range m.holes {
-		if lo, hi := max(h.From, from), min(h.To, to); h.Buckets == allBuckets && lo < hi {
-			n += hi - lo
+// unsure are the parts of [from, to) that are not known to be resolved whatever
+// their bucket is.
+func (m *Machine) unsure(from, to uint64) iter.Seq2[uint64, uint64] {
+	return func(yield func(from, to uint64) bool) {
+		for at := from; at < to; {
+			end, next := to, to
+			for _, h := range m.holes {
+				if h.Buckets == allBuckets && h.To > at && h.From < end {
+					end, next = max(h.From, at), h.To
+				}
+			}
+			if end > at && !yield(at, end) {
+				return
+			}
+			at = next
 		}
 	}
-	return n
 }
 
 // jump makes the leap of lose once nothing below it is open.
@@ -188,19 +243,23 @@ func (m *Machine) jump() {
 	}
 	to := m.leap
 	m.leap = 0
-	m.lose(to)
+	m.lose(to, m.leapWhy)
 	m.advanceAll() // units whose records were all in the gap are at their end
 }
 
 // end takes in that the shard is closed.
 func (m *Machine) end(ev End) {
-	if !m.asking || m.want.Again {
+	if !m.asking {
+		return
+	}
+	if m.want.Again {
+		m.nothing() // what was read before is not behind the end: trouble
 		return
 	}
 	m.asking = false
 	m.caught, m.ended, m.endAt = true, true, max(ev.Next, m.next)
 	if ev.Next > m.next {
-		m.lose(ev.Next)
+		m.lose(ev.Next, LostBeforeEnd)
 	}
 }
 

@@ -40,7 +40,7 @@ func (m *Machine) advance(c *chain) {
 			return
 		case m.out >= m.cfg.Parallel || m.blocked():
 			return
-		case m.buryOld(c, u):
+		case m.buryOld(c, u), m.loseOld(c, u):
 			continue
 		}
 		u.delayed = false
@@ -87,6 +87,8 @@ func (m *Machine) settle(ev Settled) {
 		m.failed(c, u, cfg, ev)
 	default:
 		u.refusals++
+		said := ev.Failure
+		u.refusal = &said
 		m.delay(u, batch.Backoff(hostBackoff, hostLimit, u.refusals, m.rand.Uint64()))
 		m.touch()
 	}
@@ -95,7 +97,7 @@ func (m *Machine) settle(ev Settled) {
 // failed counts an attempt and decides: halve, try again later, or bury.
 func (m *Machine) failed(c *chain, u *unit, cfg *settings, ev Settled) {
 	u.attempts++
-	u.refusals = 0
+	u.refusals, u.refusal = 0, nil
 	u.last = ev.Failure
 	if u.first.IsZero() {
 		u.first = m.wall
@@ -135,11 +137,11 @@ func (m *Machine) buryAll(c *chain, u *unit, reason dlq.Reason) {
 // buryOld gives up those records of a unit that are too old, and says whether
 // there were any. The rest goes on once they are durable.
 func (m *Machine) buryOld(c *chain, u *unit) bool {
-	if m.cfg.RecordAge <= 0 {
+	oldest := m.wall.Add(-m.cfg.RecordAge).UnixMilli() // what arrived before is too old
+	if m.cfg.RecordAge <= 0 || !m.hasBefore(u, oldest) {
 		return false
 	}
-	oldest := m.wall.Add(-m.cfg.RecordAge).UnixMilli() // what arrived before is too old
-	n := m.pick(c, u, func(i int, k uint64, e *entry) bool {
+	n := m.pick(c, u, true, func(i int, k uint64, e *entry) bool {
 		if e.arrival >= oldest {
 			return false
 		}
@@ -150,6 +152,34 @@ func (m *Machine) buryOld(c *chain, u *unit) bool {
 		m.await(c)
 	}
 	return n > 0
+}
+
+// hasBefore says whether a unit has a record that arrived before oldest.
+func (m *Machine) hasBefore(u *unit, oldest int64) bool {
+	for _, k := range u.numbers {
+		if m.at(k).arrival < oldest {
+			return true
+		}
+	}
+	return false
+}
+
+// loseOld passes those records of a unit that are beyond retention, and says
+// whether there were any. They are in memory, but whoever reads the stream does
+// not see them any more.
+func (m *Machine) loseOld(c *chain, u *unit) bool {
+	oldest := m.wall.Add(-m.cfg.Retention).UnixMilli() // what arrived before is out
+	if m.cfg.Retention <= 0 || !m.hasBefore(u, oldest) {
+		return false
+	}
+	return m.pick(c, u, false, func(_ int, k uint64, e *entry) bool {
+		if e.arrival >= oldest {
+			return false
+		}
+		m.lost(k, k+1, 1, LostToRetention)
+		m.freed = append(m.freed, k)
+		return true
+	}) > 0
 }
 
 // bury puts a record into the next commit.

@@ -50,8 +50,8 @@ type UnitStatus struct {
 	Attempts     int
 	Invocations  int
 	FirstFailure time.Time
-	LastError    triggers.Failure
-	Until        time.Time // with UnitBackoff
+	LastError    triggers.Failure // of an attempt, or of a throttle and the like since
+	Until        time.Time        // with UnitBackoff
 }
 
 // Status says where the machine stands.
@@ -69,6 +69,9 @@ func (m *Machine) Status() Status {
 			us := UnitStatus{
 				ID: u.id, State: m.unitState(c, u), Buckets: bits.OnesCount64(c.mask), Records: len(u.numbers), From: u.to, To: u.to,
 				Attempts: u.attempts, Invocations: u.invocations, FirstFailure: u.first, LastError: u.last,
+			}
+			if u.refusal != nil {
+				us.LastError = *u.refusal
 			}
 			switch {
 			case len(u.numbers) > 0:

@@ -20,8 +20,8 @@ var update = flag.Bool("update", false, "write the traces of the stories anew")
 // A story is a file of steps, each with the trace it leads to indented beneath.
 // Fetches and commits are answered at once unless held. Steps:
 //
-//	config parallel=1 batch=8 retries=1 window=5s age=60s backoff=500ms bisect partial maxbytes=300 pinned=1000
-//	seen invoke bury finished    what is traced, from here on: invoke, bury, finished, gap, commit, fetch, wake, release
+//	config parallel=1 batch=8 retries=1 window=5s age=60s retention=24h backoff=500ms bisect partial maxbytes=300 pinned=1000
+//	seen invoke bury finished    what is traced, from here on: invoke, bury, finished, gap, lost, commit, fetch, wake, release
 //	put 8 | put a b a            records of key a, or of these keys; then size=100, age=80s
 //	done 1-4 | fail | timeout | throttle | infra | partial 1-4 at=3 | partial 1-4 at=bad      a unit by its records
 //	wait 5s                      time passes, and timers fire
@@ -29,6 +29,7 @@ var update = flag.Bool("update", false, "write the traces of the stories anew")
 //	commit ok | failed | lost | fenced        (failed: it had arrived; lost: it had not)
 //	fetch [n]                    at most n records
 //	gap 3-9                      these cannot be read any more
+//	gap none                     answers the fetch that is out
 //	end | drain | restart | resize 4 | status
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.story")
@@ -156,6 +157,8 @@ func (s *story) configure(c *shard.Config, words []string) {
 			c.Window = d
 		case "age":
 			c.RecordAge = d
+		case "retention":
+			c.Retention = d
 		case "backoff":
 			c.Backoff = d
 		case "maxbytes":
@@ -252,6 +255,12 @@ func (s *story) do(words []string) {
 		}
 		s.answerFetch(n)
 	case "gap":
+		if arg == "none" {
+			f := *s.fetch
+			s.fetch = nil
+			s.step(shard.Gap{From: f.From, To: f.From, Reason: "none"})
+			break
+		}
 		from, to := numbers(arg)
 		s.bad = append(s.bad, span{from, to + 1})
 	case "end":
@@ -271,6 +280,9 @@ func (s *story) do(words []string) {
 		s.got = append(s.got, fmt.Sprintf("next %d, read %d, waiting %d, out %d: %s", st.Next, st.Read-1, st.Waiting, st.Out, st.WaitsFor))
 		for _, u := range st.Units {
 			s.got = append(s.got, fmt.Sprintf("unit %d-%d, %d records, attempts %d: %s", u.From, u.To-1, u.Records, u.Attempts, u.State))
+			if kind := u.LastError.Type; kind != "" && kind != "Oops" {
+				s.got[len(s.got)-1] += ", " + kind
+			}
 		}
 	default:
 		s.t.Fatalf("step %q", words[0])

@@ -41,7 +41,8 @@ type unit struct {
 	refusals    int // throttles and the like in a row
 	first       time.Time
 	last        triggers.Failure
-	notBefore   time.Duration // since the machine's start; with delayed
+	refusal     *triggers.Failure // the last one's, while it is newer than last; for people
+	notBefore   time.Duration     // since the machine's start; with delayed
 	delayed     bool
 
 	// Of a restored unit until its records are read.
@@ -105,8 +106,8 @@ func (m *Machine) drop(c *chain, u *unit, n int, keep bool) {
 
 // pick resolves those records of a chain's running unit that match, wherever
 // they are in it. What is resolved behind a record that is not becomes a hole.
-// Their memory is gone already, or kept for their dead letters.
-func (m *Machine) pick(c *chain, u *unit, match func(i int, k uint64, e *entry) bool) int {
+// Their memory is free unless they are kept for dead letters.
+func (m *Machine) pick(c *chain, u *unit, keep bool, match func(i int, k uint64, e *entry) bool) int {
 	left := u.numbers[:0]
 	picked := 0
 	for i, k := range u.numbers {
@@ -117,7 +118,7 @@ func (m *Machine) pick(c *chain, u *unit, match func(i int, k uint64, e *entry) 
 		}
 		picked++
 		one := [1]uint64{k}
-		m.resolve(one[:], true)
+		m.resolve(one[:], keep)
 		if len(left) > 0 {
 			m.holes = append(m.holes, triggers.Span{Buckets: 1 << e.bucket, From: k, To: k + 1})
 		}

@@ -53,7 +53,8 @@ type world struct {
 	byKey   [shard.Buckets][]uint64
 	steps   int
 	invoked int
-	redone  int // commits asked for again
+	redone  int    // commits asked for again
+	gaps    uint64 // what a checkpoint has to say of lost records
 }
 
 // invocation is a unit at the function, with the settings it is judged by.
@@ -69,11 +70,14 @@ type fate struct {
 	done     bool // by success, ever
 	buried   dlq.Reason
 	attempts int  // of the dead letter
-	lost     bool // a gap covered it
+	lost     bool // a gap covered it, or retention took it from memory
+	told     bool // by Lost, ever
+	now      bool // by Lost, in this life
 	resolved bool // in this life of the machine, or durably
 	written  bool // durably
 	out      bool
 	failed   int // attempts in units of its present shape that counted
+	ever     int // attempts that counted
 	times    int // invocations it was in
 }
 
@@ -99,8 +103,9 @@ func (w *world) boot() {
 		w.t.Fatal(err)
 	}
 	for i := range w.fates {
-		w.fates[i].resolved, w.fates[i].out = w.fates[i].written, false
+		w.fates[i].resolved, w.fates[i].out, w.fates[i].now = w.fates[i].written, false, false
 	}
+	w.gaps = cp.Gaps
 	w.seed++
 	w.m = shard.New(w.config, cp, w.seed)
 	w.step(shard.Woken{})
@@ -163,6 +168,9 @@ func (w *world) step(ev shard.Event) {
 			}
 		case shard.Release:
 			w.releaseRecords(e)
+		case shard.Lost:
+			w.checkLost(e)
+			w.trace("lost %d to %d, %d: %s", e.From, e.To-1, e.Records, e.Reason)
 		case shard.Finished:
 			w.finished = &e
 			if len(w.out) > 0 && !e.Fenced {
@@ -181,6 +189,39 @@ func (w *world) step(ev shard.Event) {
 	if ahead := st.Read - st.Next; w.exact && w.restart+w.drains == 0 && len(w.bad) == 0 && ahead > uint64(10*w.parallel()*w.config.BatchSize) {
 		w.fatalf("%d records read ahead", ahead)
 	}
+}
+
+// checkLost holds that only what is really lost is told of, once a life.
+func (w *world) checkLost(l shard.Lost) {
+	w.t.Helper()
+	w.gaps += l.Records
+	if l.From >= l.To || l.Records < 1 || l.Records > l.To-l.From {
+		w.fatalf("%+v", l)
+	}
+	for n := l.From; n < l.To; n++ {
+		f := w.fate(n)
+		if l.Reason == shard.LostToRetention && !f.lost {
+			if _, held := w.held[n]; !held || !w.expired(n) {
+				w.fatalf("record %d is lost to retention, held %v, arrived at %d", n, held, w.log[n-1].Arrival)
+			}
+			f.lost, f.resolved = true, true
+		}
+		if !f.lost || f.out || f.now {
+			w.fatalf("record %d is told of as lost: %+v", n, *f)
+		}
+		if w.restart+w.drains == 0 && (f.done || f.buried != "") {
+			w.fatalf("record %d is told of as lost, and was resolved: %+v", n, *f)
+		}
+		f.told, f.now = true, true
+	}
+	if w.restart+w.drains == 0 && l.Records != l.To-l.From {
+		w.fatalf("%+v: without a restart it is known which", l)
+	}
+}
+
+// expired says whether a record is beyond retention.
+func (w *world) expired(n uint64) bool {
+	return w.config.Retention > 0 && w.log[n-1].Arrival < w.now.Add(-w.config.Retention).UnixMilli()
 }
 
 func (w *world) releaseRecords(r shard.Release) {
@@ -243,6 +284,8 @@ func (w *world) checkInvoke(e shard.Invoke) {
 			w.fatalf("record %d is out twice", n)
 		case !held:
 			w.fatalf("record %d was released", n)
+		case w.expired(n):
+			w.fatalf("record %d is beyond retention", n)
 		}
 		bytes += int64(w.log[n-1].Size)
 		buckets |= 1 << w.log[n-1].Bucket
@@ -301,6 +344,14 @@ func (w *world) checkCommit(c shard.Commit) {
 		return
 	}
 	cp := c.Checkpoint
+	if cp.Gaps != w.gaps {
+		w.fatalf("%d lost records in the checkpoint, %d were told of", cp.Gaps, w.gaps)
+	}
+	for _, u := range cp.Units {
+		if u.LastError.Type != "" && u.LastError.Type != "Oops" {
+			w.fatalf("a refusal became the last error of unit %+v", u)
+		}
+	}
 	for i := range c.Buried {
 		b := &c.Buried[i]
 		f := w.fate(b.Number)
@@ -344,7 +395,11 @@ func (w *world) checkCommit(c shard.Commit) {
 func (w *world) checkBurial(b *shard.Burial, f *fate) {
 	switch b.Reason {
 	case dlq.RetryAttemptsExhausted:
-		if w.exact && (b.Attempts != w.config.Retries+1 || f.failed < b.Attempts || f.failed > b.Attempts+w.restart) {
+		seen := f.failed
+		if w.restart > 0 {
+			seen = f.ever // a crash may bring back the unit from before the last progress, with its count
+		}
+		if w.exact && (b.Attempts != w.config.Retries+1 || seen < b.Attempts || f.failed > b.Attempts+w.restart) {
 			w.fatalf("record %d buried after %d attempts (seen %d, restarts %d), retries %d",
 				b.Number, b.Attempts, f.failed, w.restart, w.config.Retries)
 		}
@@ -352,6 +407,9 @@ func (w *world) checkBurial(b *shard.Burial, f *fate) {
 			w.fatalf("record %d buried without its failure", b.Number)
 		}
 	case dlq.RecordAgeExceeded:
+		if got := b.Failure.Type; got != "Oops" && (got != "" || b.Attempts > 0) {
+			w.fatalf("dead letter %d does not name the last failure: %+v", b.Number, b)
+		}
 		if w.exact && w.now.UnixMilli()-w.log[b.Number-1].Arrival <= w.config.RecordAge.Milliseconds() {
 			w.fatalf("record %d buried for age too early", b.Number)
 		}
@@ -433,6 +491,17 @@ func (w *world) answerFetch(limit int) {
 			return
 		}
 	}
+	if to := f.From; to <= uint64(len(w.log)) && w.expired(to) {
+		for ; to <= uint64(len(w.log)) && to < f.From+uint64(f.Records) && w.expired(to); to++ {
+			if _, held := w.held[to]; !held {
+				w.fate(to).lost = true
+				w.fate(to).resolved = w.fate(to).resolved || !f.Again
+			}
+		}
+		w.trace("gap %d to %d", f.From, to-1)
+		w.step(shard.Gap{From: f.From, To: to, Reason: shard.LostToRetention})
+		return
+	}
 	if w.closed && f.From > uint64(len(w.log)) {
 		w.step(shard.End{Next: uint64(len(w.log) + 1)})
 		return
@@ -447,6 +516,9 @@ func (w *world) answerFetch(limit int) {
 	bytes := 0
 	for n := f.From; n < end; n++ {
 		r := w.log[n-1]
+		if w.expired(n) {
+			break
+		}
 		if bytes += int(r.Pinned); bytes > f.Bytes && len(records) > 0 {
 			break
 		}
@@ -477,6 +549,9 @@ func (w *world) answerInvoke(i int, outcome runtime.Outcome, failed int) {
 	for k, n := range e.Numbers {
 		f := w.fate(n)
 		f.out = false
+		if k >= done && counted {
+			f.ever++
+		}
 		switch {
 		case k < done:
 			f.done, f.resolved = true, true
@@ -486,9 +561,13 @@ func (w *world) answerInvoke(i int, outcome runtime.Outcome, failed int) {
 			f.failed++
 		}
 	}
+	kind := "Oops"
+	if !runtime.Attempted(outcome) {
+		kind = outcome.String()
+	}
 	w.step(shard.Settled{
 		Unit: e.Unit, Outcome: outcome, FirstFailed: failed,
-		Failure: triggers.Failure{Type: "Oops", Message: "no", At: w.now, BatchSize: len(e.Numbers)},
+		Failure: triggers.Failure{Type: kind, Message: "no", At: w.now, BatchSize: len(e.Numbers)},
 	})
 }
 

@@ -152,7 +152,7 @@ func healthy(nd *natsd.Server) func(context.Context) error {
 
 // noRoom knows the store's errors, which package admin does not.
 func noRoom(err error) bool {
-	return errors.Is(err, natsd.ErrReserve) || errors.Is(err, natsd.ErrDown)
+	return errors.Is(err, natsd.ErrReserve) || errors.Is(err, natsd.ErrDown) || errors.Is(err, natsd.ErrNoAnswer)
 }
 
 func (s *Server) info(nd *natsd.Server) admin.Info {

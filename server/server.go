@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Config struct {
 	// Listen is the address of the HTTP listener. Defaults to 127.0.0.1:4566;
 	// port 0 picks a free one.
 	Listen string
+	// AllowHosts are names by which the server may be called, besides those of
+	// this machine and Listen's own; see [admin.Hosts].
+	AllowHosts []string
 	// Reserve is disk space to leave free, in bytes; 0: natsd's default.
 	Reserve int64
 	// Relaxed acknowledges what the operating system has taken, without fsync.
@@ -209,11 +213,20 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	// 4: face
 	face := admin.New(admin.Deps{
 		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters},
-		Metrics: meters.Handler(), Healthy: healthy(nd), NoRoom: noRoom, Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset,
+		Metrics: meters.Handler(), Healthy: healthy(nd), NoRoom: noRoom, Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset, Hosts: s.hosts(),
 		Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
 	})
 	s.serve(ln, face)
 	return nil
+}
+
+// hosts are the names to be called by. A name to listen on is one of them.
+func (s *Server) hosts() admin.Hosts {
+	names := slices.Clone(s.config.AllowHosts)
+	if host, _, err := net.SplitHostPort(s.config.Listen); err == nil {
+		names = append(names, host)
+	}
+	return admin.Hosts{Listen: s.addr, Names: names}
 }
 
 // run starts something that lasts as long as the server.

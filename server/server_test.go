@@ -18,6 +18,11 @@ import (
 func start(t *testing.T, c Config) *Server {
 	t.Helper()
 	c.Listen = "127.0.0.1:0"
+	return startAt(t, c)
+}
+
+func startAt(t *testing.T, c Config) *Server {
+	t.Helper()
 	s, err := Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +93,9 @@ func TestRequestsAreTakenExactlyOrNotAtAll(t *testing.T) {
 		{"a misspelt parameter", "GET", "/dead-letters?triger=x", ``, 400, admin.CodeBadRequest, "did you mean trigger?"},
 		{"a parameter out of range", "GET", "/dead-letters?limit=-1", ``, 400, admin.CodeBadRequest, "limit"},
 		{"a purge of everything by accident", "DELETE", "/dead-letters", ``, 400, admin.CodeBadRequest, "all=true"},
+		{"a purge of only some", "DELETE", "/dead-letters?limit=1", ``, 400, admin.CodeBadRequest, "limit is for listing"},
+		{"a purge of only some of all", "DELETE", "/dead-letters?all=true&limit=1", ``, 400, admin.CodeBadRequest, "limit is for listing"},
+		{"a purge of only some of a trigger's", "DELETE", "/dead-letters?trigger=t&limit=0", ``, 400, admin.CodeBadRequest, "limit is for listing"},
 		{"text and data", "POST", "/streams/s/records", `{"records":[{"key":"k","text":"a","data":"YQ=="}]}`, 400, admin.CodeBadRequest, "want one"},
 		{"a trigger that moves", "PATCH", "/triggers/t", `{"stream":"other"}`, 400, admin.CodeTriggerInvalid, "cannot be changed"},
 		{"no such path", "GET", "/nothing", ``, 404, admin.CodeNoSuchPath, "nothing is served"},
@@ -105,23 +113,50 @@ func TestRequestsAreTakenExactlyOrNotAtAll(t *testing.T) {
 }
 
 func TestWebPagesAreKeptOut(t *testing.T) {
-	s := start(t, Config{Memory: true, AllowReset: true})
-	reset := s.Endpoint() + "/_wasmill/reset"
+	s := start(t, Config{Memory: true, AllowReset: true, AllowHosts: []string{"wasmill"}})
+	// A page that rebound its own name to this machine is of the same origin to
+	// the browser. Over http to a name it sends no Sec-Fetch-Site, since that is
+	// for trustworthy origins, and with a GET no Origin either.
+	rebound := http.Header{"Host": {"evil.example"}, "Referer": {"http://evil.example/"}, "User-Agent": {"Mozilla/5.0"}}
 	tests := []struct {
-		what   string
-		header http.Header
-		status int
+		what, method, path string
+		header             http.Header
+		status             int
+		code               string
 	}{
-		{"a program", nil, 200},
-		{"a page of another site", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}, 403},
-		{"an older browser", http.Header{"Origin": {"https://evil.example"}}, 403},
-		{"a page that rebound its name", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"http://evil.example"}, "Host": {"evil.example"}}, 403},
-		{"our own page", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {s.Endpoint()}}, 200},
-		{"another container", http.Header{"Host": {"wasmill:4566"}}, 200},
+		{"a program", "POST", "/_wasmill/reset", nil, 200, ""},
+		{"a page of another site", "POST", "/_wasmill/reset", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}, 403, admin.CodeForeign},
+		{"an older browser", "POST", "/_wasmill/reset", http.Header{"Origin": {"https://evil.example"}}, 403, admin.CodeForeign},
+		{"a page that rebound its name", "POST", "/_wasmill/reset", http.Header{"Host": {"evil.example"}, "Origin": {"http://evil.example"}}, 403, admin.CodeForeignHost},
+		{"a rebound page that reads", "GET", "/_wasmill/v1/streams", rebound, 403, admin.CodeForeignHost},
+		{"a rebound page that reads records", "GET", "/_wasmill/v1/streams/s/records", rebound, 403, admin.CodeForeignHost},
+		{"a rebound page that reads dead letters", "GET", "/_wasmill/v1/dead-letters", rebound, 403, admin.CodeForeignHost},
+		{"a rebound page that reads metrics", "GET", "/_wasmill/metrics", rebound, 403, admin.CodeForeignHost},
+		{"a rebound page at a path nobody serves", "GET", "/", rebound, 403, admin.CodeForeignHost},
+		{"a watchdog by any name", "GET", "/_wasmill/health", rebound, 200, ""},
+		{"our own page", "POST", "/_wasmill/reset", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {s.Endpoint()}}, 200, ""},
+		{"another container that was not announced", "POST", "/_wasmill/reset", http.Header{"Host": {"mill:4566"}}, 403, admin.CodeForeignHost},
+		{"another container", "POST", "/_wasmill/reset", http.Header{"Host": {"wasmill:4566"}}, 200, ""},
+		{"a LocalStack user", "GET", "/_wasmill/v1/streams", http.Header{"Host": {"localhost.localstack.cloud:4566"}}, 200, ""},
+		{"a container on Docker Desktop", "GET", "/_wasmill/v1/streams", http.Header{"Host": {"host.docker.internal:4566"}}, 200, ""},
+		{"metrics for a program", "GET", "/_wasmill/metrics", nil, 200, ""},
 	}
 	for _, tt := range tests {
-		if status, body := call(t, "POST", reset, "", tt.header); status != tt.status {
+		status, body := call(t, tt.method, s.Endpoint()+tt.path, "", tt.header)
+		if tt.code != "" {
+			refused(t, tt.what, status, body, tt.status, tt.code, "")
+		} else if status != tt.status {
 			t.Errorf("%s: %d %s, want %d", tt.what, status, body, tt.status)
+		}
+	}
+}
+
+func TestAServerOnANetworkIsCalledByAddressesButNotByForeignNames(t *testing.T) {
+	s := startAt(t, Config{Memory: true, Listen: "0.0.0.0:0"})
+	url := s.Endpoint() + "/_wasmill/v1/streams"
+	for host, want := range map[string]int{"192.168.1.5:4566": 200, "[fe80::1]:4566": 200, "localhost": 200, "evil.example": 403, "wasmill": 403} {
+		if status, body := call(t, "GET", url, "", http.Header{"Host": {host}}); status != want {
+			t.Errorf("%s: %d %s, want %d", host, status, body, want)
 		}
 	}
 }

@@ -37,6 +37,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/wasmill/wasmill/dlq"
@@ -125,7 +126,7 @@ type LetterFilter struct {
 	Limit               int       // list only the newest so many; 0: all
 }
 
-// Deps is what the API stands on. All but Logs, Metrics, Healthy, NoRoom and Shutdown are required.
+// Deps is what the API stands on. All but Logs, Metrics, Healthy, NoRoom, Hosts and Shutdown are required.
 type Deps struct {
 	Streams   Streams
 	Functions Functions
@@ -144,6 +145,9 @@ type Deps struct {
 	// Services are the AWS services answered on AWS's own wire ("kinesis", …),
 	// as /_localstack/health lists them. A service is there only if its calls are.
 	Services []string
+	// Hosts are the names by which the API may be called. The zero value takes
+	// those of this machine.
+	Hosts Hosts
 	// AllowReset opens POST /_wasmill/reset.
 	AllowReset bool
 	// Shutdown asks the server to stop; it returns at once.
@@ -155,6 +159,11 @@ type Deps struct {
 
 // Prefix is where the API begins.
 const Prefix = "/_wasmill/v1"
+
+const (
+	pathHealth           = "/_wasmill/health"
+	pathLocalstackHealth = "/_localstack/health"
+)
 
 // Limits of requests, in bytes.
 const (
@@ -177,10 +186,6 @@ func New(d Deps) http.Handler {
 	mux := http.NewServeMux()
 	route := func(method, path string, f func(w http.ResponseWriter, r *http.Request) error) {
 		mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
-			if err := h.refuseForeign(r); err != nil {
-				h.fail(w, r, err)
-				return
-			}
 			if err := f(w, r); err != nil {
 				h.fail(w, r, err)
 			}
@@ -220,29 +225,27 @@ func New(d Deps) http.Handler {
 	route("DELETE", Prefix+"/dead-letters", h.purgeLetters)
 	route("GET", Prefix+"/dead-letters/{id}", h.getLetter)
 
-	route("GET", "/_wasmill/health", h.health)
-	route("GET", "/_localstack/health", h.localstackHealth)
+	route("GET", pathHealth, h.health)
+	route("GET", pathLocalstackHealth, h.localstackHealth)
 	route("POST", "/_wasmill/reset", h.reset)
 	if d.Metrics != nil {
 		mux.Handle("GET /_wasmill/metrics", d.Metrics)
 	}
 	route("", "/", h.nothingHere)
-	return mux
+	return h.guarded(mux)
 }
 
-// refuseForeign keeps web pages out: the API listens on the user's own machine
-// without a password, where any page of any site could reach it through the
-// user's browser. Other clients send none of the headers looked at.
-func (h *handler) refuseForeign(r *http.Request) error {
-	if err := h.guard.Check(r); err != nil {
-		return newError(CodeForeign, "a web page of another origin asked for %s %s", r.Method, r.URL.Path)
+// caught turns a panic into an answer and a line of the log; the server goes on.
+func (h *handler) caught(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
 	}
-	// A page can also rebind its own name to 127.0.0.1, and is then same-origin.
-	fromBrowser := r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != ""
-	if fromBrowser && !localHost(r.Host) {
-		return newError(CodeForeign, "a web page asked for %s under the foreign name %s", r.URL.Path, r.Host)
+	if p == http.ErrAbortHandler {
+		panic(p)
 	}
-	return nil
+	h.Logger.Error("admin: panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	h.fail(w, r, newError(CodeInternal, "a bug of wasmill: %v", p))
 }
 
 func (h *handler) nothingHere(w http.ResponseWriter, r *http.Request) error {

@@ -2,6 +2,11 @@ package admin
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -131,13 +136,57 @@ func TestDurationsReadBack(t *testing.T) {
 	}
 }
 
-func TestLocalHost(t *testing.T) {
-	for host, want := range map[string]bool{
-		"localhost:4566": true, "127.0.0.1:4566": true, "[::1]:4566": true, "localhost": true, "sqs.us-east-1.localhost.localstack.cloud:4566": true,
-		"evil.example:4566": false, "localhost.evil.example": false, "": false,
-	} {
-		if got := localHost(host); got != want {
-			t.Errorf("localHost(%q) = %v, want %v", host, got, want)
+func TestAServerIsCalledByNamesNobodyElseCanOwn(t *testing.T) {
+	loopback := Hosts{Listen: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4566}}
+	network := Hosts{Listen: &net.TCPAddr{IP: net.IPv6zero, Port: 4566}}
+	named := Hosts{Listen: loopback.Listen, Names: []string{"Wasmill"}}
+	tests := []struct {
+		host                     string
+		loopback, network, named bool
+	}{
+		{"127.0.0.1:4566", true, true, true},
+		{"127.8.9.1", true, true, true},
+		{"[::1]:4566", true, true, true},
+		{"[::1]", true, true, true},
+		{"[::ffff:127.0.0.1]:4566", true, true, true},
+		{"0.0.0.0:4566", true, true, true},
+		{"localhost", true, true, true},
+		{"LocalHost.:4566", true, true, true},
+		{"app.localhost:4566", true, true, true},
+		{"host.docker.internal:4566", true, true, true},
+		{"localhost.localstack.cloud:4566", true, true, true},
+		{"sqs.us-east-1.localhost.localstack.cloud:4566", true, true, true},
+		{"192.168.1.5:4566", false, true, false},
+		{"[2001:db8::1]:4566", false, true, false},
+		{"wasmill:4566", false, false, true},
+		{"WASMILL.", false, false, true},
+		{"x.wasmill", false, false, false},
+		{"evil.example:4566", false, false, false},
+		{"localhost.evil.example", false, false, false},
+		{"evillocalhost", false, false, false},
+		{"127.0.0.1.evil.example", false, false, false},
+		{"127.1", false, false, false}, // a browser makes 127.0.0.1 of it
+		{"localhost@evil.example", false, false, false},
+		{".", false, false, false},
+		{"", false, false, false},
+	}
+	for _, tt := range tests {
+		if got := loopback.Allows(tt.host); got != tt.loopback {
+			t.Errorf("on loopback: %q allowed: %v", tt.host, got)
+		}
+		if got := (Hosts{}).Allows(tt.host); got != tt.loopback {
+			t.Errorf("without an address: %q allowed: %v", tt.host, got)
+		}
+		if got := network.Allows(tt.host); got != tt.network {
+			t.Errorf("on a network: %q allowed: %v", tt.host, got)
+		}
+		if got := named.Allows(tt.host); got != tt.named {
+			t.Errorf("named wasmill: %q allowed: %v", tt.host, got)
+		}
+	}
+	for name, ok := range map[string]bool{"wasmill": true, "my_app.test": true, "": false, ".": false, "a:1": false, "http://a": false, "a b": false, "*": false} {
+		if err := ValidHost(name); (err == nil) != ok {
+			t.Errorf("ValidHost(%q) = %v", name, err)
 		}
 	}
 }
@@ -145,5 +194,32 @@ func TestLocalHost(t *testing.T) {
 func TestHeadersCarryAnyText(t *testing.T) {
 	if got := ascii([]byte(`{"a":"é😀"}`)); got != `{"a":"\u00e9\ud83d\ude00"}` || strings.ContainsFunc(got, func(r rune) bool { return r > 0x7e }) {
 		t.Errorf("ascii = %s", got)
+	}
+}
+
+func TestAPanicIsAnAnswer(t *testing.T) {
+	h := New(Deps{Info: func() Info { panic("of a test") }})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+Prefix+"/info", nil))
+	if w.Code != 500 || !strings.Contains(w.Body.String(), CodeInternal) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestAStoreThatIsAwayIsUnavailableHoweverTheWaitForItEnded(t *testing.T) {
+	away := errors.New("away")
+	h := &handler{Deps: Deps{NoRoom: func(err error) bool { return errors.Is(err, away) }}}
+	for _, tt := range []struct {
+		err  error
+		code string
+	}{
+		{fmt.Errorf("put: %w", away), CodeUnavailable},
+		{fmt.Errorf("put: %w: %w", context.DeadlineExceeded, away), CodeUnavailable},
+		{fmt.Errorf("put: %w", context.DeadlineExceeded), CodeWaitExpired},
+		{newError(CodeWaitExpired, "not drained"), CodeWaitExpired},
+	} {
+		if got := h.toError(tt.err).Code; got != tt.code {
+			t.Errorf("%v has code %s, want %s", tt.err, got, tt.code)
+		}
 	}
 }

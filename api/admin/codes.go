@@ -49,6 +49,7 @@ const (
 	CodeUnknownCode  = "WM1011"
 	CodeInput        = "WM1012"
 	CodeVersion      = "WM1013"
+	CodeForeignHost  = "WM1014"
 
 	CodeStreamNotFound = "WM2001"
 	CodeStreamExists   = "WM2002"
@@ -116,7 +117,7 @@ var Codes = []Code{
 		"The command was stopped by a signal. What it had already asked of the server is done and stays.",
 		[]Action{{"run it again", ""}}},
 	{CodeForeign, Invalid, 403, false, "Web pages may not call this API",
-		"The request came from a web browser, out of a page of another origin or under a name that is not this machine's. The API has no password, so a page of any site could otherwise use it through your browser.",
+		"The request came from a web browser, out of a page of another origin. The API has no password, so a page of any site could otherwise use it through your browser.",
 		[]Action{{"call the API from a program, or open it under localhost", ""}}},
 	{CodeResetRefused, Invalid, 403, false, "Reset is not allowed",
 		"POST /_wasmill/reset deletes every stream, function, trigger and dead letter. It is open only on a server started with --memory or --allow-reset.",
@@ -130,6 +131,9 @@ var Codes = []Code{
 	{CodeVersion, Failed, 0, false, "The answer cannot be understood",
 		"Something answers at the endpoint, but not as a wasmill server of this API version does.",
 		[]Action{{"see which endpoint is used, and why", "wasmill env"}, {"compare the versions of command and server", "wasmill version"}}},
+	{CodeForeignHost, Invalid, 403, false, "The server is not to be called by that name",
+		"The Host of the request is neither a name of this machine (an address like 127.0.0.1, localhost, host.docker.internal, localhost.localstack.cloud) nor one the server was told of. The API has no password, and a web page could have its own name resolve to this machine to reach it through your browser. A server that listens on an address of a network also takes IP addresses. Other names, of a container for instance, are given with --allow-host or, separated by commas, in WASMILL_ALLOW_HOST.",
+		[]Action{{"allow the name, if it is yours", "wasmill up --allow-host NAME"}, {"or call the server under localhost or an IP address", ""}}},
 
 	{CodeStreamNotFound, NotFound, 404, false, "No such stream",
 		"No stream bears that name. A stream that was deleted and created again is another one and starts empty.",

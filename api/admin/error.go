@@ -123,7 +123,8 @@ func toError(err error) *Error {
 // part has wrapped it.
 func (h *handler) toError(err error) *Error {
 	e := toError(err)
-	if e.Code == CodeInternal && h.NoRoom != nil && h.NoRoom(err) {
+	// The end of a wait for the store is no end of what the caller waited for.
+	if (e.Code == CodeInternal || e.Code == CodeWaitExpired) && h.NoRoom != nil && h.NoRoom(err) {
 		return newError(CodeUnavailable, "%v", err)
 	}
 	return e

@@ -58,6 +58,9 @@ func (h *handler) purgeLetters(w http.ResponseWriter, r *http.Request) error {
 	if err := q.done(); err != nil {
 		return err
 	}
+	if r.URL.Query().Has("limit") {
+		return newError(CodeBadRequest, "limit is for listing dead letters: a purge deletes every one that the other parameters choose, or none").With("parameter", "limit")
+	}
 	// An empty filter means everything; that has to be said.
 	if f == (LetterFilter{}) && !all {
 		return newError(CodeBadRequest, "which dead letters? want a filter, or all=true for every one")

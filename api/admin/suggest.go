@@ -2,8 +2,6 @@ package admin
 
 import (
 	"cmp"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -56,17 +54,4 @@ func distance(a, b string) int {
 		before, prev, row = prev, row, before
 	}
 	return prev[len(b)]
-}
-
-// localHost says whether a Host header names this machine and can name no other.
-func localHost(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.Trim(strings.ToLower(host), "[]")
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true // an address cannot be rebound
-	}
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "localhost.localstack.cloud" || strings.HasSuffix(host, ".localhost.localstack.cloud")
 }

@@ -258,6 +258,40 @@ func TestUpDetached(t *testing.T) {
 	}
 }
 
+func TestUpIsToldOfFurtherNames(t *testing.T) {
+	t.Setenv("WASMILL_TEST_AS_MAIN", "1")
+	t.Setenv("TMPDIR", t.TempDir())
+	tests := []struct {
+		name, variable string
+		args           []string
+	}{
+		{"by flags", "", []string{"--allow-host", "mill", "--allow-host", "mill.test"}},
+		{"by a variable", "mill,mill.test", nil},
+	}
+	for _, tt := range tests {
+		w := nowhere(t)
+		w.vars["WASMILL_ALLOW_HOST"] = tt.variable
+		w.vars["WASMILL_ENDPOINT"] = data[struct{ Endpoint string }](w, append([]string{"up", "--detach", "--memory", "--listen", ":0"}, tt.args...)...).Endpoint
+		for host, want := range map[string]int{"mill": 200, "mill.test:80": 200, "other": 403} {
+			req, err := http.NewRequest("GET", w.vars["WASMILL_ENDPOINT"]+"/_wasmill/v1/info", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s: %s gets %d, want %d", tt.name, host, res.StatusCode, want)
+			}
+		}
+		w.ok("down")
+	}
+	nowhere(t).fails(2, admin.CodeUsage, "up", "--memory", "--allow-host", "http://mill:80")
+}
+
 func TestUpDetachedSaysWhyItDidNotStart(t *testing.T) {
 	t.Setenv("WASMILL_TEST_AS_MAIN", "1")
 	w := nowhere(t)

@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -98,7 +99,9 @@ type putter struct {
 	key      string  // empty: random
 	hashKey  string
 	parallel int
-	stalled  sync.Once // tells of the first wait for a server that cannot store
+	// recordBytes is the most a record of the stream may have.
+	recordBytes int
+	stalled     sync.Once // tells of the first wait for a server that cannot store
 
 	mu      sync.Mutex // guards what follows
 	stored  uint64
@@ -152,9 +155,11 @@ func (p *putter) one(ctx context.Context, data []byte) error {
 // under way at a time: so calls go out in parallel and a key's records in order.
 func (p *putter) all(ctx context.Context, in io.Reader, total int64) error {
 	p.shards = map[string]uint64{}
-	if _, err := p.c.server().Stream(ctx, p.stream); err != nil {
+	v, err := p.c.server().Stream(ctx, p.stream)
+	if err != nil {
 		return err // before anything is read
 	}
+	p.recordBytes = v.RecordBytes
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queues := make([]chan admin.Entry, p.parallel) // from feed, which closes them
@@ -207,8 +212,12 @@ func (p *putter) feed(ctx context.Context, in io.Reader, queues []chan admin.Ent
 		read += int64(len(line))
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
 			e, err := p.entry(line)
+			if err == nil {
+				// The server would refuse the whole batch.
+				err = stream.Entry{PartitionKey: e.Key, ExplicitHashKey: e.HashKey, Data: line}.Validate(p.recordBytes)
+			}
 			if err != nil {
-				return admin.NewError(admin.CodeInput, "line %d %v", number, err).With("line", number)
+				return admin.NewError(admin.CodeInput, "line %d %s", number, strings.NewReplacer("\n"+stream.ErrInvalid.Error()+":", " and a", stream.ErrInvalid.Error()+":", "has a").Replace(err.Error())).With("line", number)
 			}
 			select {
 			case queues[maphash.String(seed, e.Key)%uint64(len(queues))] <- e:

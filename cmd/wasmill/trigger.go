@@ -293,14 +293,14 @@ func (c *cli) triggerWait() *cobra.Command {
 			if !drained {
 				return usage(cmd, "what to wait for? want --drained")
 			}
-			start := time.Now()
+			start, client := time.Now(), c.server()
 			watching, stop := context.WithCancel(cmd.Context())
 			watched := make(chan struct{}) // closed by the watcher
 			go func() {
 				defer close(watched)
-				c.watch(watching, args[0])
+				c.watch(watching, client, args[0])
 			}()
-			v, err := c.server().WaitDrained(cmd.Context(), args[0], time.Duration(timeout))
+			v, err := client.WaitDrained(cmd.Context(), args[0], time.Duration(timeout))
 			stop()
 			<-watched
 			if err != nil {
@@ -320,7 +320,7 @@ func (c *cli) triggerWait() *cobra.Command {
 }
 
 // watch shows a trigger's progress until ctx ends.
-func (c *cli) watch(ctx context.Context, name string) {
+func (c *cli) watch(ctx context.Context, client *admin.Client, name string) {
 	if c.quiet || c.json {
 		return
 	}
@@ -334,7 +334,7 @@ func (c *cli) watch(ctx context.Context, name string) {
 		case <-ctx.Done():
 			return
 		}
-		v, err := c.server().Trigger(ctx, name)
+		v, err := client.Trigger(ctx, name)
 		if err != nil {
 			continue // the wait itself will say so
 		}

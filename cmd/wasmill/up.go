@@ -29,6 +29,7 @@ const grace = 10 * time.Second
 type upFlags struct {
 	data, listen, durability, nats, runDir, logLevel string
 	memory, detach, allowReset                       bool
+	allowHosts                                       []string
 	maxMemory, reserve                               sizeFlag
 }
 
@@ -46,7 +47,7 @@ func (c *cli) up() *cobra.Command {
 			"Each setting is also a variable: WASMILL_DATA, WASMILL_MEMORY, WASMILL_LISTEN, WASMILL_DISK_RESERVE, …"),
 		Example: help("  wasmill up", "  wasmill up --memory --listen :0", "  wasmill up --detach --data ./data && wasmill down"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"data", "memory", "max-memory", "listen", "disk-reserve", "durability", "allow-reset", "log-level"} {
+			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "durability", "allow-reset", "log-level"} {
 				if name == "data" && cmd.Flags().Changed("memory") {
 					continue // --memory outranks WASMILL_DATA
 				}
@@ -65,6 +66,7 @@ func (c *cli) up() *cobra.Command {
 	f.BoolVar(&o.memory, "memory", false, "keep everything in memory and nothing on disk")
 	f.Var(&o.maxMemory, "max-memory", "the most --memory keeps (default 1GB)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:4566", "`address` to listen on; :0 picks a free port of this machine")
+	f.StringSliceVar(&o.allowHosts, "allow-host", nil, "a further `name` that clients may call the server by, such as its container's; repeatable")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, and return when it is ready")
 	f.Var(&o.reserve, "disk-reserve", "disk space to leave free (default 256MB or 1 %, at most a quarter of the disk)")
 	f.StringVar(&o.durability, "durability", "disk", "what an acknowledgement means, `disk|os`: fsynced, or a power loss may lose minutes")
@@ -89,6 +91,11 @@ func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
 	}
 	if o.durability != "disk" && o.durability != "os" {
 		return usage(cmd, "--durability %q: want disk or os", o.durability)
+	}
+	for _, name := range o.allowHosts {
+		if err := admin.ValidHost(name); err != nil {
+			return usage(cmd, "--allow-host: %v", err)
+		}
 	}
 	var level slog.Level
 	if o.logLevel == "" {
@@ -138,7 +145,7 @@ func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 		file = stateFile(runDir)
 	}
 	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve),
-		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, Version: version, StateFile: file, Logger: logger})
+		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, AllowHosts: o.allowHosts, Version: version, StateFile: file, Logger: logger})
 	if err != nil {
 		return startError(err, o)
 	}
@@ -251,6 +258,9 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	}
 	if o.allowReset {
 		args = append(args, "--allow-reset")
+	}
+	for _, name := range o.allowHosts {
+		args = append(args, "--allow-host", name)
 	}
 	for name, v := range map[string]sizeFlag{"max-memory": o.maxMemory, "disk-reserve": o.reserve} {
 		if v != 0 {

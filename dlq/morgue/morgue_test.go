@@ -414,6 +414,30 @@ func TestLettersDisappearAfter14DaysAndTheTrimmerDropsThem(t *testing.T) {
 	})
 }
 
+func TestTrimLeavesALetterThatComesWhileItLooks(t *testing.T) {
+	for _, when := range []string{"between looks", "after looks"} {
+		calendarTest(t, func(t *testing.T, c *calendar) {
+			c.bury(shard0, letter(0))
+			c.move(shard0, 1)
+			c.confirm(shard0)
+			c.pass(dlq.Retention + time.Minute)
+			came := false
+			c.hook = func(point string) {
+				if point == when {
+					came = true
+					c.bury(shard0, letter(1))
+					c.move(shard0, 9)
+					c.confirm(shard0)
+				}
+			}
+			c.check(c.Trim(context.Background()))
+			if got := c.stored(); got != "1" || !came {
+				t.Errorf("%s: stored %q: want the fresh letter (it came: %v)", when, got, came)
+			}
+		})
+	}
+}
+
 func TestWaitingLettersExpireToo(t *testing.T) {
 	calendarTest(t, func(t *testing.T, c *calendar) {
 		c.bury(shard0, letter(0))

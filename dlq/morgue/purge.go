@@ -137,11 +137,8 @@ func (m *Morgue) Trim(ctx context.Context) error {
 	if err != nil || len(sources) == 0 {
 		return err
 	}
-	deadline := time.Now().Add(-dlq.Retention)
-	first, found, err := m.graves.Since(ctx, deadline)
-	if err != nil {
-		return err
-	}
+	// The tails first: what the relay appends after them is behind newest, or is
+	// what Since finds, and stays either way.
 	var newest uint64
 	for src := range sources {
 		tail, err := m.graves.Tail(ctx, src)
@@ -150,6 +147,12 @@ func (m *Morgue) Trim(ctx context.Context) error {
 		}
 		newest = max(newest, tail.Sequence)
 	}
+	m.crash("between looks")
+	first, found, err := m.graves.Since(ctx, time.Now().Add(-dlq.Retention))
+	if err != nil {
+		return err
+	}
+	m.crash("after looks")
 	if !found {
 		first = newest + 1 // everything there was has expired
 	}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,9 +25,6 @@ const (
 
 	// chunk is the most bytes of code in one message.
 	chunk = 512 << 10
-
-	tryFor = 5 * time.Second       // for one answer of JetStream
-	pause  = 10 * time.Millisecond // between tries: what fails at once must not spin
 )
 
 // codes keeps modules in a stream, in chunks on the subjects
@@ -50,15 +46,25 @@ type codes struct {
 }
 
 func openCodes(ctx context.Context, srv *natsd.Server) (*codes, error) {
-	st, err := srv.JS().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: streamName, Description: "code of functions, by digest", Subjects: []string{subjects + ">"},
-		Storage: srv.Storage(), MaxMsgsPerSubject: 1, AllowDirect: true,
+	st, err := natsd.Change(ctx, srv, func(ctx context.Context) (jetstream.Stream, error) {
+		// Never updated: a kill while JetStream writes a stream's settings anew
+		// leaves them damaged, and every start would be a chance for that.
+		st, err := srv.JS().Stream(ctx, streamName)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return st, err
+		}
+		return srv.JS().CreateStream(ctx, jetstream.StreamConfig{
+			Name: streamName, Description: "code of functions, by digest", Subjects: []string{subjects + ">"},
+			Storage: srv.Storage(), MaxMsgsPerSubject: 1, AllowDirect: true,
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", streamName, err)
 	}
 	c := &codes{srv: srv, stream: st, whole: map[string]bool{}}
-	info, err := st.Info(ctx, jetstream.WithSubjectFilter(subjects+">"))
+	info, err := natsd.Ask(ctx, srv, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return st.Info(ctx, jetstream.WithSubjectFilter(subjects+">"))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list stream %s: %w", streamName, err)
 	}
@@ -105,7 +111,9 @@ func (c *codes) put(ctx context.Context, digest string, code []byte, progress fu
 		}
 		m := nats.NewMsg(subject(digest, i, count))
 		m.Data = part
-		if _, err := retry(ctx, c.srv, func(ctx context.Context) (*jetstream.PubAck, error) {
+		if _, err := natsd.Retry(ctx, c.srv, func() (*jetstream.PubAck, error) {
+			ctx, cancel := c.srv.WriteContext(ctx)
+			defer cancel()
 			return c.srv.JS().PublishMsg(ctx, m)
 		}); err != nil {
 			return err
@@ -127,7 +135,9 @@ func (c *codes) get(ctx context.Context, digest string) ([]byte, error) {
 	}
 	var code bytes.Buffer
 	for seq, i, count := uint64(1), 0, 1; i < count; i++ {
-		m, err := retry(ctx, c.srv, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		m, err := natsd.Retry(ctx, c.srv, func() (*jetstream.RawStreamMsg, error) {
+			ctx, cancel := c.srv.ReadContext(ctx)
+			defer cancel()
 			if i > 0 {
 				return c.stream.GetLastMsgForSubject(ctx, subject(digest, i, count))
 			}
@@ -161,43 +171,13 @@ func (c *codes) drop(ctx context.Context, digest string) error {
 		return nil
 	}
 	c.whole[digest] = false
-	_, err := retry(ctx, c.srv, func(ctx context.Context) (struct{}, error) {
+	_, err := natsd.Retry(ctx, c.srv, func() (struct{}, error) {
+		ctx, cancel := c.srv.WriteContext(ctx)
+		defer cancel()
 		return struct{}{}, c.stream.Purge(ctx, jetstream.WithPurgeSubject(subjects+digest+".>"))
 	})
 	if err == nil {
 		delete(c.whole, digest)
 	}
 	return err
-}
-
-// retry repeats f until it answers, ctx ends, or f fails in a way that
-// repeating cannot mend. A store that failed is restored before the next try.
-func retry[R any](ctx context.Context, srv *natsd.Server, f func(context.Context) (R, error)) (r R, err error) {
-	for {
-		try, cancel := context.WithTimeout(ctx, tryFor)
-		r, err = f(try)
-		cancel()
-		if err == nil || final(err) {
-			return r, err
-		}
-		srv.Failed(err)
-		if herr := srv.Healthy(ctx); herr != nil {
-			return r, errors.Join(err, herr)
-		}
-		select {
-		case <-ctx.Done():
-			return r, err
-		case <-time.After(pause):
-		}
-	}
-}
-
-// final says whether err stays what it is. What JetStream itself answers does,
-// unless it is out of order at the moment.
-func final(err error) bool {
-	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrMsgNotFound) {
-		return true
-	}
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code < 500
 }

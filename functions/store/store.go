@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/internal/kv"
@@ -116,6 +117,9 @@ func Open(ctx context.Context, srv *natsd.Server, check Checker) (*Store, error)
 	return s, nil
 }
 
+// settleFor bounds finding out about a change whose caller has gone.
+const settleFor = 5 * time.Second
+
 // Watch has fn called with the name of each function that was changed or
 // deleted, after the fact and one at a time. It must be quick.
 func (s *Store) Watch(fn func(name string)) {
@@ -145,7 +149,7 @@ func (s *Store) unlock() { <-s.writing }
 // has gone or the disk is full, and tries to find out.
 func (s *Store) failed(ctx context.Context, name string) {
 	s.unsure[name] = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryFor)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 	defer cancel()
 	_ = s.settle(ctx, name) // else the next change has to
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -486,5 +488,35 @@ func TestChangeOfUnknownOutcomeIsReadAgain(t *testing.T) {
 	}
 	if _, err := other.Get(ctx, "fn"); !errors.Is(err, functions.ErrNotFound) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A kill while JetStream writes a stream's settings may damage them.
+func TestOpeningAgainWritesNoSettings(t *testing.T) {
+	srv := natsdtest.New(t)
+	open(t, srv)
+	settings := func() map[string]os.FileInfo {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(srv.Dir(), "jetstream", "*", "streams", "*", "meta.*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]os.FileInfo{}
+		for _, f := range files {
+			if out[f], err = os.Stat(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out
+	}
+	before := settings()
+	if len(before) < 4 {
+		t.Fatalf("%d files of settings: want two for each stream", len(before))
+	}
+	open(t, srv)
+	for f, was := range settings() {
+		if before[f] == nil || !os.SameFile(before[f], was) || !before[f].ModTime().Equal(was.ModTime()) {
+			t.Errorf("%s was written again", f)
+		}
 	}
 }

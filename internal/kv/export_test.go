@@ -5,5 +5,3 @@ var (
 	EncodeKey = encodeKey
 	DecodeKey = decodeKey
 )
-
-const Pause = pause

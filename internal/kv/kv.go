@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,7 +31,6 @@ const (
 	attemptHeader   = "Wasmill-Attempt" // tells our own write from another's
 	operationHeader = "KV-Operation"    // of NATS key-value buckets
 	deleted         = "DEL"
-	pause           = 10 * time.Millisecond // between tries: what fails at once must not spin
 )
 
 var (
@@ -59,15 +57,19 @@ type Bucket[T any] struct {
 // digits, _ and -.
 func Open[T any](ctx context.Context, srv *natsd.Server, name string) (*Bucket[T], error) {
 	b := &Bucket[T]{srv: srv, name: name, prefix: "$KV." + name + "."}
-	st, err := srv.JS().Stream(ctx, "KV_"+name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	st, err := natsd.Change(ctx, srv, func(ctx context.Context) (jetstream.Stream, error) {
+		st, err := srv.JS().Stream(ctx, "KV_"+name)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return st, err
+		}
 		_, err = srv.JS().CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: name, History: 1, Storage: srv.Storage(), MaxValueSize: -1,
 		})
-		if err == nil || errors.Is(err, jetstream.ErrBucketExists) {
-			st, err = srv.JS().Stream(ctx, "KV_"+name)
+		if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+			return nil, err
 		}
-	}
+		return srv.JS().Stream(ctx, "KV_"+name)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("kv: open bucket %s: %w", name, err)
 	}
@@ -165,7 +167,7 @@ func (b *Bucket[T]) Delete(ctx context.Context, key string, revision uint64) err
 func (b *Bucket[T]) All(ctx context.Context) (map[string]T, error) {
 	all := map[string]T{}
 	for seq := uint64(1); ; {
-		m, err := retry(ctx, b.srv, func() (*jetstream.RawStreamMsg, error) {
+		m, err := natsd.Retry(ctx, b.srv, func() (*jetstream.RawStreamMsg, error) {
 			ctx, cancel := b.srv.ReadContext(ctx)
 			defer cancel()
 			m, err := b.stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(b.prefix+">"))
@@ -228,7 +230,7 @@ func (b *Bucket[T]) write(ctx context.Context, m *nats.Msg, revision uint64) (ui
 	attempt := nuid.Next()
 	m.Header.Set(attemptHeader, attempt)
 	unsure := false // an earlier try may have been stored
-	return retry(ctx, b.srv, func() (uint64, error) {
+	return natsd.Retry(ctx, b.srv, func() (uint64, error) {
 		if unsure {
 			last, err := b.get(ctx, m.Subject)
 			if err != nil {
@@ -259,12 +261,12 @@ func (b *Bucket[T]) write(ctx context.Context, m *nats.Msg, revision uint64) (ui
 		}
 		unsure = true
 		return 0, err
-	})
+	}, ErrConflict)
 }
 
 // last is the newest message of a subject, nil if there is none.
 func (b *Bucket[T]) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
-	return retry(ctx, b.srv, func() (*jetstream.RawStreamMsg, error) {
+	return natsd.Retry(ctx, b.srv, func() (*jetstream.RawStreamMsg, error) {
 		return b.get(ctx, subject)
 	})
 }
@@ -277,36 +279,6 @@ func (b *Bucket[T]) get(ctx context.Context, subject string) (*jetstream.RawStre
 		return nil, nil
 	}
 	return m, err
-}
-
-// retry repeats f until it answers, ctx ends, or f fails in a way that
-// repeating cannot mend. A store that failed is restored before the next try.
-func retry[R any](ctx context.Context, srv *natsd.Server, f func() (R, error)) (r R, err error) {
-	for {
-		r, err = f()
-		if err == nil || final(err) {
-			return r, err
-		}
-		srv.Failed(err)
-		if herr := srv.Healthy(ctx); herr != nil {
-			return r, errors.Join(err, herr)
-		}
-		select {
-		case <-ctx.Done():
-			return r, err
-		case <-time.After(pause):
-		}
-	}
-}
-
-// final says whether err stays what it is. What JetStream itself answers does,
-// unless it is out of order at the moment.
-func final(err error) bool {
-	if errors.Is(err, ErrConflict) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) {
-		return true
-	}
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code < 500
 }
 
 func isDeleted(h nats.Header) bool { return h.Get(operationHeader) != "" }

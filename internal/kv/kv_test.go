@@ -2,6 +2,7 @@ package kv_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -201,7 +202,7 @@ func TestAWriteWhoseAnswerWasLostIsNoConflictWithItself(t *testing.T) {
 		if rev, err = b.Update(ctx, "a", thing{n + 1}, rev); err != nil {
 			t.Fatalf("update %d: %v", n+1, err)
 		}
-		lost = lost || time.Since(begin) >= kv.Pause // it was tried again
+		lost = lost || time.Since(begin) >= natsd.Pause // it was tried again
 	}
 	if !lost {
 		t.Error("no answer was lost: the test has shown nothing")
@@ -220,6 +221,19 @@ func FuzzKey(f *testing.F) {
 		}
 		if got, err := kv.DecodeKey(token); err != nil || got != key {
 			t.Errorf("%q came back as %q, %v", key, got, err)
+		}
+	})
+}
+
+func TestBucketsAreOpenedAcrossRestartsOfTheStore(t *testing.T) {
+	ctx := t.Context()
+	s := natsdtest.New(t)
+	natsdtest.Failing(t, s, 5, func(i int) {
+		if _, err := kv.Open[thing](ctx, s, fmt.Sprint("bucket", i)); err != nil {
+			t.Errorf("make: %v", err)
+		}
+		if _, err := kv.Open[thing](ctx, s, fmt.Sprint("bucket", i)); err != nil {
+			t.Errorf("open: %v", err)
 		}
 	})
 }

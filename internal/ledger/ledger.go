@@ -55,17 +55,20 @@ func At(srv *natsd.Server, stream string) *Ledger { return &Ledger{srv, stream} 
 
 // Create makes the stream if it is not there. subjects is its wildcard.
 func (l *Ledger) Create(ctx context.Context, subjects string) error {
-	_, err := l.srv.JS().CreateStream(ctx, jetstream.StreamConfig{
-		Name: l.stream, Subjects: []string{subjects}, Storage: l.srv.Storage(),
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
-		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
-		AllowDirect: true, Replicas: 1,
-		Duplicates: 100 * time.Millisecond, // entries bear no message id; the smallest window the server takes
+	_, err := natsd.Change(ctx, l.srv, func(ctx context.Context) (jetstream.Stream, error) {
+		st, err := l.srv.JS().Stream(ctx, l.stream)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return st, err // made before, by an older version of us perhaps
+		}
+		return l.srv.JS().CreateStream(ctx, jetstream.StreamConfig{
+			Name: l.stream, Subjects: []string{subjects}, Storage: l.srv.Storage(),
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
+			AllowDirect: true, Replicas: 1,
+			Duplicates: 100 * time.Millisecond, // entries bear no message id; the smallest window the server takes
+		})
 	})
 	if err != nil {
-		if _, has := l.srv.JS().Stream(ctx, l.stream); has == nil {
-			return nil // made before, by an older version of us perhaps
-		}
 		return fmt.Errorf("create stream %s: %w", l.stream, err)
 	}
 	return nil
@@ -73,7 +76,9 @@ func (l *Ledger) Create(ctx context.Context, subjects string) error {
 
 // Remove deletes the stream with everything in it. Not being there is no error.
 func (l *Ledger) Remove(ctx context.Context) error {
-	err := l.srv.JS().DeleteStream(ctx, l.stream)
+	_, err := natsd.Change(ctx, l.srv, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.srv.JS().DeleteStream(ctx, l.stream)
+	})
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete stream %s: %w", l.stream, err)
 	}
@@ -129,7 +134,11 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 // request without a responder.
 func (l *Ledger) failed(ctx context.Context, what string, err error) error {
 	if errors.Is(err, nats.ErrNoResponders) {
-		if _, look := l.srv.JS().Stream(ctx, l.stream); errors.Is(look, jetstream.ErrStreamNotFound) {
+		// A server that is being closed says of what it has that it does not.
+		_, look := natsd.Ask(ctx, l.srv, func(ctx context.Context) (jetstream.Stream, error) {
+			return l.srv.JS().Stream(ctx, l.stream)
+		})
+		if errors.Is(look, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("%s: %w: %s", what, ErrNoStream, l.stream)
 		}
 	}
@@ -225,12 +234,15 @@ func (l *Ledger) Subjects(ctx context.Context, filter string) (map[string]uint64
 
 // Streams lists the streams whose subjects lie under that wildcard.
 func Streams(ctx context.Context, srv *natsd.Server, subjects string) ([]string, error) {
-	var names []string
-	list := srv.JS().StreamNames(ctx, jetstream.WithStreamListSubject(subjects))
-	for name := range list.Name() {
-		names = append(names, name)
-	}
-	if err := list.Err(); err != nil {
+	names, err := natsd.Ask(ctx, srv, func(ctx context.Context) ([]string, error) {
+		var names []string
+		list := srv.JS().StreamNames(ctx, jetstream.WithStreamListSubject(subjects))
+		for name := range list.Name() {
+			names = append(names, name)
+		}
+		return names, list.Err()
+	})
+	if err != nil {
 		return nil, fmt.Errorf("list streams: %w", err)
 	}
 	return names, nil

@@ -79,19 +79,19 @@ func (s *Set) Create(ctx context.Context, id string, epoch uint32) error {
 	if !validID.MatchString(id) {
 		return fmt.Errorf("log id %q: want 1 to 200 letters, digits, - and _", id)
 	}
-	_, err := s.srv.JS().CreateStream(ctx, streamConfig(id, epoch, s.srv.Storage()))
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		have, err := s.nats.info(ctx, id)
-		if err != nil {
-			return fmt.Errorf("create log %s: %w", id, err)
+	have, err := natsd.Change(ctx, s.srv, func(ctx context.Context) (uint32, error) {
+		_, err := s.srv.JS().CreateStream(ctx, streamConfig(id, epoch, s.srv.Storage()))
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			have, err := s.nats.info(ctx, id)
+			return have.epoch, err
 		}
-		if have.epoch != epoch {
-			return fmt.Errorf("log %s of epoch %d: %w (%d)", id, epoch, ErrExists, have.epoch)
-		}
-		return nil
-	}
+		return epoch, err
+	})
 	if err != nil {
-		return fmt.Errorf("create log %s: %w", id, err)
+		return fmt.Errorf("create log %s: %w", id, unavailable(ctx, err))
+	}
+	if have != epoch {
+		return fmt.Errorf("log %s of epoch %d: %w (%d)", id, epoch, ErrExists, have)
 	}
 	return nil
 }
@@ -127,26 +127,39 @@ func (s *Set) Delete(ctx context.Context, id string) error {
 	if l != nil {
 		l.remove()
 	}
-	err := s.srv.JS().DeleteStream(ctx, streamName(id))
+	_, err := natsd.Change(ctx, s.srv, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.srv.JS().DeleteStream(ctx, streamName(id))
+	})
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("delete log %s: %w", id, err)
+		return fmt.Errorf("delete log %s: %w", id, unavailable(ctx, err))
 	}
 	return nil
 }
 
 // IDs lists all logs, in no order.
 func (s *Set) IDs(ctx context.Context) ([]string, error) {
-	var ids []string
-	names := s.srv.JS().StreamNames(ctx)
-	for name := range names.Name() {
-		if id, ok := strings.CutPrefix(name, streamPrefix); ok {
-			ids = append(ids, id)
+	ids, err := natsd.Ask(ctx, s.srv, func(ctx context.Context) ([]string, error) {
+		var ids []string
+		names := s.srv.JS().StreamNames(ctx)
+		for name := range names.Name() {
+			if id, ok := strings.CutPrefix(name, streamPrefix); ok {
+				ids = append(ids, id)
+			}
 		}
-	}
-	if err := names.Err(); err != nil {
-		return nil, fmt.Errorf("list logs: %w", err)
+		return ids, names.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", unavailable(ctx, err))
 	}
 	return ids, nil
+}
+
+// unavailable marks an error of the store, but not the end of the caller's ctx.
+func unavailable(ctx context.Context, err error) error {
+	if ctx.Err() == nil && (errors.Is(err, natsd.ErrDown) || errors.Is(err, natsd.ErrNoAnswer)) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
 }
 
 // Close takes no more appends and waits until those under way are settled. If

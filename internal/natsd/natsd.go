@@ -108,6 +108,9 @@ var (
 	// ErrDown means the store takes no writes at this moment because it is
 	// being opened again after a failed write. Nothing was written; try again.
 	ErrDown = errors.New("natsd: store is being restored")
+	// ErrNoAnswer means the store did not answer within 5 s. Whether anything was
+	// written is unknown; try again.
+	ErrNoAnswer = errors.New("natsd: no answer within 5s")
 	// ErrClosed means the server was closed for good.
 	ErrClosed = errors.New("natsd: closed")
 )

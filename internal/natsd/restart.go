@@ -103,7 +103,7 @@ func (s *Server) bound(ctx context.Context, by func(*instance) context.Context) 
 	s.mu.Lock()
 	in := s.cur
 	s.mu.Unlock()
-	ctx, giveUp := context.WithTimeoutCause(ctx, tryFor, fmt.Errorf("natsd: no answer within %v", tryFor))
+	ctx, giveUp := context.WithTimeoutCause(ctx, tryFor, ErrNoAnswer)
 	ctx, cancel := context.WithCancelCause(ctx)
 	if in == nil {
 		cancel(ErrDown)

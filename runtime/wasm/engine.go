@@ -118,7 +118,8 @@ func (e *Engine) host(ctx context.Context) error {
 
 // Load checks code and compiles it, which takes seconds for code that is not in
 // the cache; progress, if not nil, is told about it from this goroutine. Errors
-// that wrap functions.ErrCode are the code's fault and say what to change.
+// that wrap functions.ErrCode are the code's fault and say what to change; when ctx
+// ends first, the error wraps its cause.
 func (e *Engine) Load(ctx context.Context, code []byte, progress func(runtime.Progress)) (runtime.Program, functions.Code, error) {
 	if progress == nil {
 		progress = func(runtime.Progress) {}
@@ -190,6 +191,9 @@ func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime
 		case err = <-done:
 		}
 		break
+	}
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("wasm: load: %w", context.Cause(ctx)) // who gave up, not the code
 	}
 	if err != nil {
 		return nil, refuse(fmt.Errorf("not valid WebAssembly for this engine (WebAssembly 2.0 without threads, garbage collection and exceptions): %w", err))

@@ -375,3 +375,27 @@ func FuzzParseModule(f *testing.F) {
 		}
 	})
 }
+
+func TestCodeIsNotToBlameForACallerWhoGivesUp(t *testing.T) {
+	e, err := NewEngine(t.Context(), Options{Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := assembly{}.reactor(returns(16)).bytes()
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, _, err = e.Load(ctx, code, func(p runtime.Progress) {
+		if p.Stage == "compile" {
+			cancel(enough)
+		}
+	})
+	if !errors.Is(err, enough) || errors.Is(err, functions.ErrCode) {
+		t.Errorf("%v: want the cause, and no ErrCode", err)
+	}
+	if _, err := e.Check(t.Context(), code, nil); err != nil {
+		t.Errorf("the same code for somebody who waits: %v", err)
+	}
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

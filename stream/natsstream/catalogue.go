@@ -21,7 +21,7 @@ const (
 	// undoTime bounds cleaning up after a create whose caller may be gone.
 	undoTime = 10 * time.Second
 	// hands is how many logs are made or deleted at once.
-	hands = 8
+	hands = 16
 )
 
 // newID is an id for an incarnation: random, so that none is ever used twice,
@@ -228,7 +228,7 @@ func (s *Store) remove(ctx context.Context, inc *incarnation) error {
 
 // unavailable marks what is worth another try later.
 func unavailable(err error) error {
-	if errors.Is(err, natsd.ErrReserve) || errors.Is(err, natsd.ErrDown) || errors.Is(err, log.ErrUnavailable) {
+	if errors.Is(err, natsd.ErrReserve) || errors.Is(err, natsd.ErrDown) || errors.Is(err, natsd.ErrNoAnswer) || errors.Is(err, log.ErrUnavailable) {
 		return fmt.Errorf("%w: %w", stream.ErrUnavailable, err)
 	}
 	return err

@@ -43,7 +43,7 @@ type poller struct {
 	journal   *journal.Journal
 	machine   *shard.Machine
 	held      holding
-	kept      time.Duration // the stream\'s retention, as the machine knows it
+	kept      time.Duration // the stream's retention, as the machine knows it
 	timer     *time.Timer
 	saved     triggers.Checkpoint // the newest that is durable
 	problem   string              // why nothing is read

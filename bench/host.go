@@ -46,22 +46,26 @@ func (h *host) sub(name string) string {
 	return filepath.Join(h.dir, fmt.Sprint(name, h.n))
 }
 
-// streams is our store on a fresh data directory, fsynced.
-func (h *host) streams(ctx context.Context) (*natsd.Server, *natsstream.Store, error) {
+// benched is the stream that benchmarks use.
+var benched = stream.Local("bench")
+
+// stream is our store on a fresh data directory, fsynced, with one stream of
+// four shards in it.
+func (h *host) stream(ctx context.Context) (*natsd.Server, *natsstream.Store, stream.Description, error) {
 	srv, err := natsd.Start(ctx, natsd.Options{Dir: h.sub("ours")})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, stream.Description{}, err
 	}
+	h.undo = append(h.undo, func() { _ = srv.Close(context.Background()) })
 	logs := log.New(srv, log.Options{})
+	h.undo = append(h.undo, func() { _ = logs.Close(context.Background()) })
 	store, err := natsstream.Open(ctx, srv, logs, natsstream.Options{})
 	if err != nil {
-		return nil, nil, errors.Join(err, srv.Close(ctx))
+		return nil, nil, stream.Description{}, err
 	}
-	h.undo = append(h.undo, func() {
-		ctx := context.Background()
-		_ = errors.Join(store.Close(ctx), logs.Close(ctx), srv.Close(ctx))
-	})
-	return srv, store, nil
+	h.undo = append(h.undo, func() { _ = store.Close(context.Background()) })
+	desc, err := store.Create(ctx, benched, stream.Config{Shards: shards})
+	return srv, store, desc, err
 }
 
 // raw is a bare embedded JetStream with n streams, a connection each.

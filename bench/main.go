@@ -2,8 +2,8 @@
 //
 // Every line of its output is one JSON object: bench, value, unit, and where
 // there is a raw limit to compare with, raw and ratio. A figure is the median
-// of five runs; where there is a raw limit the five alternate with five of it,
-// so that a noisy machine disturbs both alike.
+// of five runs or more; where there is a raw limit they alternate with runs of
+// it, so that a noisy machine disturbs both alike.
 package main
 
 import (
@@ -106,14 +106,17 @@ func run() int {
 	return min(failed, 1)
 }
 
-// compare runs ours and raw in turn and gives the medians.
-func compare(name, unit, goal string, ours, raw func() (float64, error)) (result, error) {
+// compare runs ours and raw in turn, five times and until ours has run for
+// least in all, and gives the medians.
+func compare(name, unit, goal string, least time.Duration, ours, raw func() (float64, error)) (result, error) {
 	var a, b []float64
-	for range pairs {
+	for ran := time.Duration(0); len(a) < pairs || ran < least; {
+		began := time.Now()
 		v, err := ours()
 		if err != nil {
 			return result{}, fmt.Errorf("%s: %w", name, err)
 		}
+		ran += time.Since(began)
 		w, err := raw()
 		if err != nil {
 			return result{}, fmt.Errorf("%s: raw: %w", name, err)

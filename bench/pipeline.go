@@ -57,7 +57,7 @@ func (d door) Invoke(ctx context.Context, function, qualifier string, inv *runti
 // mill builds everything around the noop handler, as package server does but
 // for the HTTP side.
 func (h *host) mill(ctx context.Context, at func(*runtime.Invocation)) (*mill, error) {
-	srv, streams, err := h.streams(ctx)
+	srv, streams, _, err := h.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,12 +122,8 @@ func pipeline(ctx context.Context, h *host) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref := stream.Local("bench")
-	if _, err := m.streams.Create(ctx, ref, stream.Config{Shards: shards}); err != nil {
-		return nil, err
-	}
 	if err := fill(ctx, func(ctx context.Context, e []stream.Entry) error {
-		_, err := m.streams.Put(ctx, ref, e)
+		_, err := m.streams.Put(ctx, benched, e)
 		return err
 	}, records); err != nil {
 		return nil, err
@@ -146,12 +142,12 @@ func pipeline(ctx context.Context, h *host) ([]result, error) {
 		name string
 		goal string
 	}{{1000, "pipeline.go.noop", "ratio >= 0.7"}, {100, "pipeline.go.noop.batch100", ""}} {
-		r, err := compare(batch.name, "records/s", batch.goal, func() (float64, error) {
+		r, err := compare(batch.name, "records/s", batch.goal, 20*time.Second, func() (float64, error) {
 			runs++
 			name := fmt.Sprint("run", runs)
 			began := time.Now()
 			if _, err := m.manager.Create(ctx, name, triggers.Config{
-				Function: "noop", Stream: "bench", BatchSize: batch.size, Position: stream.Position{Kind: stream.TrimHorizon},
+				Function: "noop", Stream: benched.Name, BatchSize: batch.size, Position: stream.Position{Kind: stream.TrimHorizon},
 			}, true); err != nil {
 				return 0, err
 			}
@@ -184,12 +180,8 @@ func latency(ctx context.Context, h *host) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref := stream.Local("bench")
-	if _, err := m.streams.Create(ctx, ref, stream.Config{Shards: shards}); err != nil {
-		return nil, err
-	}
 	if _, err := m.manager.Create(ctx, "idle", triggers.Config{
-		Function: "noop", Stream: "bench", Position: stream.Position{Kind: stream.TrimHorizon},
+		Function: "noop", Stream: benched.Name, Position: stream.Position{Kind: stream.TrimHorizon},
 	}, true); err != nil {
 		return nil, err
 	}
@@ -197,7 +189,7 @@ func latency(ctx context.Context, h *host) ([]result, error) {
 	for i := range puts {
 		data := payload(1000)
 		binary.LittleEndian.PutUint64(data, uint64(time.Since(began)))
-		res, err := m.streams.Put(ctx, ref, []stream.Entry{{PartitionKey: fmt.Sprint(i), Data: data}})
+		res, err := m.streams.Put(ctx, benched, []stream.Entry{{PartitionKey: fmt.Sprint(i), Data: data}})
 		if err != nil {
 			return nil, err
 		}

@@ -14,12 +14,8 @@ const shards = 4
 // fsynced before it is acknowledged; against one record a message by
 // PublishAsync, not fsynced.
 func putMany(ctx context.Context, h *host) ([]result, error) {
-	_, store, err := h.streams(ctx)
+	_, store, _, err := h.stream(ctx)
 	if err != nil {
-		return nil, err
-	}
-	ref := stream.Local("bench")
-	if _, err := store.Create(ctx, ref, stream.Config{Shards: shards}); err != nil {
 		return nil, err
 	}
 	batch := entries(500)
@@ -27,9 +23,9 @@ func putMany(ctx context.Context, h *host) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := compare("put.500x1KB", "records/s", "ratio >= 2", func() (float64, error) {
+	r, err := compare("put.500x1KB", "records/s", "ratio >= 2", 0, func() (float64, error) {
 		return callers(ctx, 8, h.last, func(ctx context.Context, _, _ int) (int, error) {
-			res, err := store.Put(ctx, ref, batch)
+			res, err := store.Put(ctx, benched, batch)
 			for _, r := range res {
 				err = errors.Join(err, r.Err)
 			}
@@ -42,12 +38,8 @@ func putMany(ctx context.Context, h *host) ([]result, error) {
 // putSingle: 64 callers, one record a call; against 64 callers that publish
 // one message at a time, fsynced as ours.
 func putSingle(ctx context.Context, h *host) ([]result, error) {
-	_, store, err := h.streams(ctx)
+	_, store, _, err := h.stream(ctx)
 	if err != nil {
-		return nil, err
-	}
-	ref := stream.Local("bench")
-	if _, err := store.Create(ctx, ref, stream.Config{Shards: shards}); err != nil {
 		return nil, err
 	}
 	batch := entries(1000)
@@ -56,10 +48,10 @@ func putSingle(ctx context.Context, h *host) ([]result, error) {
 		return nil, err
 	}
 	data := payload(1000)
-	r, err := compare("put.single.64callers", "records/s", "ratio >= 5", func() (float64, error) {
+	r, err := compare("put.single.64callers", "records/s", "ratio >= 5", 0, func() (float64, error) {
 		return callers(ctx, 64, h.last, func(ctx context.Context, caller, round int) (int, error) {
 			at := (caller*17 + round) % len(batch)
-			res, err := store.Put(ctx, ref, batch[at:at+1])
+			res, err := store.Put(ctx, benched, batch[at:at+1])
 			if err != nil {
 				return 0, err
 			}

@@ -18,17 +18,12 @@ import (
 // unframed messages.
 func readStored(ctx context.Context, h *host) ([]result, error) {
 	const records = 200_000
-	srv, store, err := h.streams(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ref := stream.Local("bench")
-	desc, err := store.Create(ctx, ref, stream.Config{Shards: shards})
+	srv, store, desc, err := h.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := fill(ctx, func(ctx context.Context, e []stream.Entry) error {
-		_, err := store.Put(ctx, ref, e)
+		_, err := store.Put(ctx, benched, e)
 		return err
 	}, records); err != nil {
 		return nil, err
@@ -40,7 +35,7 @@ func readStored(ctx context.Context, h *host) ([]result, error) {
 	if _, err := raw.publish(ctx, time.Hour, records); err != nil {
 		return nil, err
 	}
-	r, err := compare("read.1KB", "records/s", "ratio >= 2", func() (float64, error) {
+	r, err := compare("read.1KB", "records/s", "ratio >= 2", 0, func() (float64, error) {
 		// A set of its own, with a cache too small to help a second reading.
 		logs := log.New(srv, log.Options{CacheBytes: 8 << 20})
 		defer func() { _ = logs.Close(ctx) }()

@@ -91,10 +91,10 @@ func viewLine(l pool.LogLine) admin.LogLine {
 
 type triggerFace struct{ *poll.Manager }
 
-func (f triggerFace) Status(ctx context.Context, name string) ([]admin.ShardProgress, error) {
+func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStatus, error) {
 	st, err := f.Manager.Status(ctx, name)
 	if err != nil {
-		return nil, err
+		return admin.TriggerStatus{}, err
 	}
 	out := make([]admin.ShardProgress, len(st.Shards))
 	for i, s := range st.Shards {
@@ -120,7 +120,7 @@ func (f triggerFace) Status(ctx context.Context, name string) ([]admin.ShardProg
 		}
 		out[i] = p
 	}
-	return out, nil
+	return admin.TriggerStatus{Problem: st.Problem, Shards: out}, nil
 }
 
 type letterFace struct{ *morgue.Morgue }

@@ -11,7 +11,7 @@
 //
 //	GET    /_wasmill/v1/info
 //	GET    /_wasmill/v1/streams                        POST to create
-//	GET    /_wasmill/v1/streams/{name}                 DELETE
+//	GET    /_wasmill/v1/streams/{name}                 DELETE: ?force
 //	POST   /_wasmill/v1/streams/{name}/records         GET: ?from&shard&follow&limit
 //	GET    /_wasmill/v1/functions
 //	POST   /_wasmill/v1/functions/{name}               the module is the body; GET, DELETE
@@ -105,8 +105,14 @@ type Triggers interface {
 	Delete(ctx context.Context, name string) error
 	Get(ctx context.Context, name string) (triggers.Mapping, error)
 	List(ctx context.Context) ([]triggers.Mapping, error)
-	Status(ctx context.Context, name string) ([]ShardProgress, error)
+	Status(ctx context.Context, name string) (TriggerStatus, error)
 	WaitDrained(ctx context.Context, name string) error
+}
+
+// TriggerStatus is where a trigger stands.
+type TriggerStatus struct {
+	Problem string // why it does not run at all, and what to do
+	Shards  []ShardProgress
 }
 
 // Letters is what the API asks of the dead-letter queue.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,12 @@ import (
 type Client struct {
 	endpoint string
 	http     *http.Client
+	none     *Error // what every call returns where there is no server
 }
+
+// NoServer returns a client whose every call fails with err, for a caller who
+// knows that there is no server to ask.
+func NoServer(err *Error) *Client { return &Client{http: &http.Client{}, none: err} }
 
 // NewClient returns a client of the server at endpoint, http://host:port.
 func NewClient(endpoint string) *Client {
@@ -58,8 +64,11 @@ func with(path string, q url.Values) string {
 
 // open sends a request and returns the body of a good answer.
 func (c *Client) open(ctx context.Context, method, path string, header http.Header, body io.Reader) (io.ReadCloser, error) {
+	if c.none != nil {
+		return nil, c.none
+	}
 	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, body)
-	if err != nil {
+	if err != nil || req.URL.Scheme != "http" && req.URL.Scheme != "https" || req.URL.Host == "" {
 		return nil, newError(CodeUsage, "endpoint %q is no URL: want http://host:port", c.endpoint)
 	}
 	for k, v := range header {
@@ -97,7 +106,35 @@ func (c *Client) lost(ctx context.Context, err error) *Error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	return newError(CodeUnreachable, "no server answers at %s: %v", c.endpoint, err).With("endpoint", c.endpoint)
+	text, dialled := reason(err)
+	if dialled {
+		text = fmt.Sprintf("the connection to %s broke before an answer came: %s", c.endpoint, text)
+	} else {
+		text = fmt.Sprintf("no server answers at %s: %s", c.endpoint, text)
+	}
+	e := newError(CodeUnreachable, "%s", text).With("endpoint", c.endpoint)
+	e.cause = err // a caller may want to know whether anything was sent
+	return e
+}
+
+// reason is an error of a connection without the operations and addresses it
+// came through, and whether there was a connection at all.
+func reason(err error) (text string, dialled bool) {
+	dialled = true
+	for {
+		op, ok := errors.AsType[*net.OpError](err)
+		if !ok {
+			break
+		}
+		if op.Op == "dial" {
+			dialled = false
+		}
+		err = op.Err
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = call.Err
+	}
+	return err.Error(), dialled
 }
 
 // call sends in as JSON, unless it is nil, and reads the answer into out, unless that is nil.
@@ -195,9 +232,14 @@ func (c *Client) Stream(ctx context.Context, name string) (v Stream, err error) 
 	return v, err
 }
 
-// DeleteStream deletes a stream with its records.
-func (c *Client) DeleteStream(ctx context.Context, name string) error {
-	return c.call(ctx, "DELETE", path("streams", name), nil, nil)
+// DeleteStream deletes a stream with its records. One that a trigger reads is
+// deleted with force only.
+func (c *Client) DeleteStream(ctx context.Context, name string, force bool) error {
+	q := url.Values{}
+	if force {
+		q.Set("force", "true")
+	}
+	return c.call(ctx, "DELETE", with(path("streams", name), q), nil, nil)
 }
 
 // Put stores records, each with a result of its own.

@@ -58,6 +58,7 @@ const (
 	CodeShardClosed    = "WM2005"
 	CodeCorrupt        = "WM2006"
 	CodePutPartly      = "WM2007"
+	CodeStreamInUse    = "WM2008"
 
 	CodeFunctionNotFound = "WM3001"
 	CodeFunctionExists   = "WM3002"
@@ -108,13 +109,13 @@ var Codes = []Code{
 		"The command deletes something for good and asks first, but there is no terminal to ask on. Scripts say --yes.",
 		[]Action{{"repeat the command with --yes", ""}}},
 	{CodeUnreachable, Unreachable, 0, true, "No server answers",
-		"Nothing answers at the endpoint. The endpoint comes from --endpoint, else WASMILL_ENDPOINT, else AWS_ENDPOINT_URL, else the server running on the default data directory, else http://127.0.0.1:4566.",
+		"Nothing answers at the endpoint. The endpoint comes from --endpoint, else WASMILL_ENDPOINT, else AWS_ENDPOINT_URL, else the server running on the directory WASMILL_DATA, else the one on the default data directory, else http://127.0.0.1:4566. Where WASMILL_DATA is set and no server runs there, no other is asked.",
 		[]Action{{"start a server", "wasmill up --detach"}, {"see which endpoint is used, and why", "wasmill env"}}},
 	{CodeWaitExpired, TimedOut, 408, true, "The wait ended before it was true",
 		"What was waited for did not happen within --timeout. Nothing was changed or cancelled: the work goes on.",
 		[]Action{{"wait longer with a larger --timeout", ""}}},
 	{CodeInterrupted, Failed, 0, true, "Interrupted",
-		"The command was stopped by a signal. What it had already asked of the server is done and stays.",
+		"The command was stopped by a signal. What it had already asked of the server is done and stays. A put of many records says how many are stored, and which are not.",
 		[]Action{{"run it again", ""}}},
 	{CodeForeign, Invalid, 403, false, "Web pages may not call this API",
 		"The request came from a web browser, out of a page of another origin. The API has no password, so a page of any site could otherwise use it through your browser.",
@@ -126,7 +127,7 @@ var Codes = []Code{
 		"`wasmill explain` knows codes of the form WM1234. Without a code it lists all of them.",
 		[]Action{{"list all codes", "wasmill explain"}}},
 	{CodeInput, Invalid, 0, false, "Input cannot be used",
-		"A file or standard input cannot be read, or a line of it is not JSON or lacks the field the partition key is taken from.",
+		"A file or standard input cannot be read, or a line of it cannot be a record: it is larger than the stream takes, is not JSON, or lacks the field the partition key is taken from. A put refuses such lines and stores the others.",
 		[]Action{{"mend the input, then run the command again", ""}}},
 	{CodeVersion, Failed, 0, false, "The answer cannot be understood",
 		"Something answers at the endpoint, but not as a wasmill server of this API version does.",
@@ -153,9 +154,12 @@ var Codes = []Code{
 	{CodeCorrupt, Failed, 500, false, "Stored data is damaged",
 		"Records on disk are not as they were written: their checksum does not match. Reading stops there and says where; what lies behind is untouched. A trigger that reaches the place stops that shard and shows a problem.",
 		[]Action{{"check the disk and restore a copy of the data directory", ""}, {"let a trigger pass the damaged records, counted as a gap", "wasmill trigger update NAME --skip-corrupt"}}},
-	{CodePutPartly, Failed, 0, true, "Some records were not stored",
-		"A put stores each record on its own. Those reported as failed are not in the stream, the others are.",
-		[]Action{{"put the failed records again", ""}}},
+	{CodePutPartly, Failed, 0, false, "Not all records were put",
+		"A put stores each record on its own. Those counted as put are in the stream. Those counted as refused are not. Those counted as unknown were sent and no answer came: they may be in the stream or not. Those never attempted were read and not sent. With --json, error.details.put has the counts and the first 100 line numbers of each but the first.",
+		[]Action{{"put the lines that were refused or never attempted again, once the cause is gone", ""}, {"put unknown ones again only where a record that is stored twice does no harm", ""}}},
+	{CodeStreamInUse, Conflict, 409, false, "The stream is in use",
+		"A trigger reads the stream. Without its stream it could never go on.",
+		[]Action{{"see which", "wasmill trigger ls"}, {"delete the trigger first", "wasmill trigger rm NAME"}, {"delete the stream all the same: add --force", ""}}},
 
 	{CodeFunctionNotFound, NotFound, 404, false, "No such function",
 		"No function, or no version of it, bears that name.",
@@ -209,8 +213,8 @@ var Codes = []Code{
 		"The disk is full or has reached the reserve that is kept free (--disk-reserve), the memory limit is reached, or the store is being restarted. Nothing of the call was stored. Reading goes on; writing resumes by itself once there is room.",
 		[]Action{{"make room on the disk of the data directory", ""}, {"see the reserve and the space left", "curl -s $WASMILL_ENDPOINT/_wasmill/health"}}},
 	{CodeLocked, Conflict, 0, false, "The data directory is in use",
-		"Another wasmill server has the data directory open. Two servers on one directory would destroy it, so the second is refused.",
-		[]Action{{"stop the other server", "wasmill down"}, {"or use another directory", "wasmill up --data DIR"}}},
+		"A wasmill server has the data directory open already. Two servers on one directory would destroy it, so the second is refused.",
+		[]Action{{"use that server, or stop it", "wasmill down"}, {"or use another directory", "wasmill up --data DIR"}}},
 	{CodeDataDir, Failed, 0, false, "The data directory cannot be opened",
 		"The directory was written by a newer wasmill, in a format this version does not know, or it holds other things and was never a data directory. Nothing in it was touched.",
 		[]Action{{"use another directory, or the newer version", "wasmill up --data DIR"}}},

@@ -45,7 +45,13 @@ func newError(code, format string, args ...any) *Error {
 }
 
 // With adds a detail.
-func (e *Error) With(key string, value any) *Error { e.Details[key] = value; return e }
+func (e *Error) With(key string, value any) *Error {
+	if e.Details == nil { // it came from elsewhere
+		e.Details = map[string]any{}
+	}
+	e.Details[key] = value
+	return e
+}
 
 // Do puts an action before the others.
 func (e *Error) Do(text, command string) *Error {
@@ -109,10 +115,10 @@ func toError(err error) *Error {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return newError(CodeWaitExpired, "%v", err)
+		return newError(CodeWaitExpired, "the server could not do it in time")
 	}
 	if errors.Is(err, context.Canceled) {
-		return newError(CodeStopping, "%v", err)
+		return newError(CodeStopping, "the server is stopping")
 	}
 	e := newError(CodeInternal, "%v", err)
 	e.cause = err

@@ -72,6 +72,9 @@ func (h *handler) createFunction(w http.ResponseWriter, r *http.Request) error {
 			return newError(CodeBadRequest, "header %s: %s", ConfigHeader, strings.TrimPrefix(err.Error(), "json: "))
 		}
 	}
+	if err := spec.zeros(); err != nil {
+		return err
+	}
 	var c functions.Config
 	spec.apply(&c)
 	return h.deploy(w, r, func(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error) {
@@ -146,6 +149,9 @@ func (h *handler) updateConfig(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	var spec FunctionSpec
 	if err := readJSON(w, r, maxJSON, &spec); err != nil {
+		return err
+	}
+	if err := spec.zeros(); err != nil {
 		return err
 	}
 	v, err := h.Functions.Version(r.Context(), name, functions.Unpublished)
@@ -292,6 +298,9 @@ func viewFunctions(all []functions.Version) []Function {
 
 // ofFunction turns an error about a function into one that names its like.
 func (h *handler) ofFunction(ctx context.Context, err error, name, qualifier string) error {
+	if errors.Is(err, functions.ErrExists) {
+		return newError(CodeFunctionExists, "a function named %s exists already", name).Named(name).With("function", name)
+	}
 	if _, done := errors.AsType[*Error](err); done || !errors.Is(err, functions.ErrNotFound) {
 		return h.named(err, name)
 	}

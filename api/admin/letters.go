@@ -2,14 +2,22 @@ package admin
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmill/wasmill/dlq"
 )
 
+// Reasons are those for which records are given up.
+var Reasons = []string{string(dlq.RetryAttemptsExhausted), string(dlq.RecordAgeExceeded), string(dlq.PayloadTooLarge)}
+
 // letterFilter reads which dead letters are meant.
 func letterFilter(q *query) LetterFilter {
 	now := time.Now()
+	if reason := q.text("reason"); reason != "" && !slices.Contains(Reasons, reason) {
+		q.bad("reason", reason, "want "+strings.Join(Reasons, ", "))
+	}
 	return LetterFilter{ID: q.text("id"), Trigger: q.text("trigger"), Stream: q.text("stream"), Reason: dlq.Reason(q.text("reason")),
 		Error: q.text("error"), Since: q.time("since", now), Before: q.time("before", now), Limit: q.number("limit", 0, 0, 1<<31-1)}
 }

@@ -3,9 +3,12 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,6 +75,34 @@ func (h *handler) getStream(w http.ResponseWriter, r *http.Request) error {
 
 func (h *handler) deleteStream(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
+	q := parameters(r)
+	force := q.flag("force")
+	if err := q.done(); err != nil {
+		return err
+	}
+	d, err := h.Streams.Describe(r.Context(), stream.Local(name))
+	if err != nil {
+		return h.ofStream(r.Context(), err, name)
+	}
+	if !force {
+		all, err := h.Triggers.List(r.Context())
+		if err != nil {
+			return err
+		}
+		var readers []string
+		for _, m := range all {
+			if m.StreamID == d.ID {
+				readers = append(readers, m.Name)
+			}
+		}
+		if len(readers) > 0 {
+			by := "trigger " + readers[0]
+			if len(readers) > 1 {
+				by = "triggers " + strings.Join(readers, ", ")
+			}
+			return newError(CodeStreamInUse, "stream %s is read by %s", name, by).Named(readers[0]).With("triggers", readers)
+		}
+	}
 	if err := h.Streams.Delete(r.Context(), stream.Local(name)); err != nil {
 		return h.ofStream(r.Context(), err, name)
 	}
@@ -98,6 +129,13 @@ func keyShare(s stream.Shard) float64 {
 
 // ofStream turns an error about a stream into one that names its like.
 func (h *handler) ofStream(ctx context.Context, err error, name string) error {
+	if errors.Is(err, stream.ErrExists) {
+		text := fmt.Sprintf("a stream named %s exists already", name)
+		if d, described := h.Streams.Describe(ctx, stream.Local(name)); described == nil && d.State != stream.Active {
+			text += fmt.Sprintf("; it is %s", d.State)
+		}
+		return newError(CodeStreamExists, "%s", text).Named(name).With("stream", name)
+	}
 	if _, done := errors.AsType[*Error](err); done || !errors.Is(err, stream.ErrNotFound) {
 		return h.named(err, name)
 	}
@@ -183,6 +221,10 @@ func (h *handler) tailRecords(w http.ResponseWriter, r *http.Request) error {
 	}
 	t := &tail{streams: h.Streams, ref: d.Ref, out: newLines(w), limit: uint64(limit)}
 	var ids []string
+	// A shard may also be called by its index, as people see it.
+	if n, err := strconv.ParseUint(only, 10, 32); err == nil {
+		only = fmt.Sprintf("shardId-%012d", n)
+	}
 	for _, s := range d.Shards {
 		ids = append(ids, s.ID)
 		if only == "" || only == s.ID {

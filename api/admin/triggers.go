@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -22,12 +23,46 @@ func (h *handler) listTriggers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	streams, err := h.Streams.List(r.Context())
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{} // by incarnation
+	for _, d := range streams {
+		there[d.ID] = true
+	}
 	out := make([]Trigger, len(all))
 	for i, m := range all {
 		out[i] = viewTrigger(m)
+		if !there[m.StreamID] {
+			out[i].Problem = streamGone(m)
+		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"triggers": out})
 	return nil
+}
+
+func streamGone(m triggers.Mapping) string {
+	return fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", m.Config.Stream, m.Name)
+}
+
+// viewWhole is a trigger with where it stands.
+func (h *handler) viewWhole(ctx context.Context, m triggers.Mapping) (Trigger, error) {
+	v := viewTrigger(m)
+	st, err := h.Triggers.Status(ctx, m.Name)
+	v.Problem, v.Shards = st.Problem, st.Shards
+	return v, err
+}
+
+// taken says which trigger has the name, or the pair of stream and function.
+func (h *handler) taken(ctx context.Context, name string, c triggers.Config) error {
+	all, _ := h.Triggers.List(ctx) // to say it better
+	for _, m := range all {
+		if m.Name != name && m.Config.Stream == c.Stream && m.Config.Function == c.Function && m.Config.Qualifier == c.Qualifier {
+			return newError(CodeTriggerExists, "trigger %s already calls %s with the records of stream %s", m.Name, c.Function, c.Stream).Named(m.Name).With("trigger", m.Name)
+		}
+	}
+	return newError(CodeTriggerExists, "a trigger named %s exists already", name).Named(name).With("trigger", name)
 }
 
 func (h *handler) createTrigger(w http.ResponseWriter, r *http.Request) error {
@@ -40,6 +75,9 @@ func (h *handler) createTrigger(w http.ResponseWriter, r *http.Request) error {
 		if need.value == "" {
 			return newError(CodeTriggerInvalid, "a trigger needs a %s", need.field).With("field", need.field)
 		}
+	}
+	if err := spec.zeros(); err != nil {
+		return err
 	}
 	if spec.From == "" {
 		spec.From = "trim-horizon"
@@ -58,6 +96,12 @@ func (h *handler) createTrigger(w http.ResponseWriter, r *http.Request) error {
 	c := triggers.Config{Stream: spec.Stream, Position: pos}
 	spec.apply(&c)
 	m, err := h.Triggers.Create(ctx, spec.Name, c, !spec.Paused)
+	if errors.Is(err, triggers.ErrExists) {
+		if _, named := h.Triggers.Get(ctx, spec.Name); named == nil {
+			c = triggers.Config{} // the name is what is taken
+		}
+		return h.taken(ctx, spec.Name, c)
+	}
 	if err != nil {
 		return h.named(err, spec.Name)
 	}
@@ -71,8 +115,8 @@ func (h *handler) getTrigger(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.ofTrigger(r.Context(), err, name)
 	}
-	v := viewTrigger(m)
-	if v.Shards, err = h.Triggers.Status(r.Context(), name); err != nil {
+	v, err := h.viewWhole(r.Context(), m)
+	if err != nil {
 		return h.ofTrigger(r.Context(), err, name)
 	}
 	writeJSON(w, http.StatusOK, v)
@@ -98,7 +142,17 @@ func (h *handler) updateTrigger(w http.ResponseWriter, r *http.Request) error {
 			return h.ofFunction(ctx, err, fn, deref(spec.Qualifier))
 		}
 	}
-	m, err := h.Triggers.Update(ctx, name, spec.apply)
+	if err := spec.zeros(); err != nil {
+		return err
+	}
+	var wanted triggers.Config
+	m, err := h.Triggers.Update(ctx, name, func(c *triggers.Config) {
+		spec.apply(c)
+		wanted = *c
+	})
+	if errors.Is(err, triggers.ErrExists) {
+		return h.taken(ctx, name, wanted)
+	}
 	if err != nil {
 		return h.ofTrigger(ctx, err, name)
 	}
@@ -154,21 +208,27 @@ func (h *handler) waitTrigger(w http.ResponseWriter, r *http.Request) error {
 	waiting, cancelWait := context.WithTimeout(ctx, timeout)
 	defer cancelWait()
 	if err := h.Triggers.WaitDrained(waiting, name); err != nil {
+		if h.closing() {
+			return newError(CodeStopping, "the server is stopping; trigger %s is not drained", name)
+		}
+		if errors.Is(err, stream.ErrNotFound) {
+			return newError(CodeTriggerStopped, "trigger %s cannot be drained: %s", name, streamGone(m)).Named(name)
+		}
 		if errors.Is(err, triggers.ErrInvalid) {
 			return newError(CodeTriggerStopped, "%s", plain(err, triggers.ErrInvalid)).Named(name)
 		}
 		if waiting.Err() == nil || ctx.Err() != nil {
 			return h.ofTrigger(ctx, err, name)
 		}
-		shards, _ := h.Triggers.Status(ctx, name) // a help only
-		return notDrained(m, shards, timeout)
+		st, _ := h.Triggers.Status(ctx, name) // a help only
+		return notDrained(m, st, timeout)
 	}
 	m, err = h.Triggers.Get(ctx, name)
 	if err != nil {
 		return h.ofTrigger(ctx, err, name)
 	}
-	v := viewTrigger(m)
-	if v.Shards, err = h.Triggers.Status(ctx, name); err != nil {
+	v, err := h.viewWhole(ctx, m)
+	if err != nil {
 		return h.ofTrigger(ctx, err, name)
 	}
 	writeJSON(w, http.StatusOK, v)
@@ -176,9 +236,9 @@ func (h *handler) waitTrigger(w http.ResponseWriter, r *http.Request) error {
 }
 
 // notDrained says what was missing when a wait ended.
-func notDrained(m triggers.Mapping, shards []ShardProgress, timeout time.Duration) error {
+func notDrained(m triggers.Mapping, st TriggerStatus, timeout time.Duration) error {
 	var lag uint64
-	for _, s := range shards {
+	for _, s := range st.Shards {
 		lag += s.Lag
 	}
 	records := "records are"
@@ -187,11 +247,14 @@ func notDrained(m triggers.Mapping, shards []ShardProgress, timeout time.Duratio
 	}
 	e := newError(CodeWaitExpired, "trigger %s was not drained within %s: %d %s left", m.Name, Duration(timeout), lag, records).
 		With("lag", lag).Do("see its shards and their problems", "wasmill trigger get "+m.Name)
-	for _, s := range shards {
+	if st.Problem != "" {
+		e.Message += "; " + st.Problem
+		e.Details["problem"] = st.Problem
+	} else if s, found := hindered(st.Shards); found {
+		e.Message += "; " + s.Hindrance()
+		e.Details["shard"] = s
 		if s.Problem != "" {
-			e.Message += "; " + s.Shard + " has stopped: " + s.Problem
 			e.Details["problem"] = s.Problem
-			break
 		}
 	}
 	if !m.Enabled {
@@ -199,6 +262,45 @@ func notDrained(m triggers.Mapping, shards []ShardProgress, timeout time.Duratio
 		e.Do("let it run", "wasmill trigger resume "+m.Name)
 	}
 	return e
+}
+
+// hindered is the shard that most likely keeps a trigger from getting on: one
+// that has stopped, else the one with the most attempts.
+func hindered(shards []ShardProgress) (worst ShardProgress, found bool) {
+	for _, s := range shards {
+		if s.Problem != "" {
+			return s, true
+		}
+		if s.Hindrance() != "" && (!found || s.Attempts > worst.Attempts) {
+			worst, found = s, true
+		}
+	}
+	return worst, found
+}
+
+// Hindrance says what keeps the shard from getting on, or nothing.
+func (s *ShardProgress) Hindrance() string {
+	switch {
+	case s.Problem != "":
+		return s.Shard + " has stopped: " + s.Problem
+	case s.Waiting == 0 && (s.Attempts == 0 || s.Lag == 0):
+		return ""
+	}
+	attempts := fmt.Sprintf("%d attempts", s.Attempts)
+	if s.Attempts == 1 {
+		attempts = "1 attempt"
+	}
+	text := fmt.Sprintf("%s tries again after %s", s.Shard, attempts)
+	if s.Waiting > 0 {
+		text = fmt.Sprintf("%s is backing off after %s", s.Shard, attempts)
+		if in := time.Until(s.RetryAt).Round(100 * time.Millisecond); in > 0 && !s.RetryAt.IsZero() {
+			text += ", again in " + Duration(in).String()
+		}
+	}
+	if s.LastError != "" {
+		text += "; last error: " + s.LastError
+	}
+	return text
 }
 
 func viewTrigger(m triggers.Mapping) Trigger {

@@ -195,6 +195,17 @@ type FunctionSpec struct {
 // EnvSpec is a function's whole environment.
 type EnvSpec map[string]string
 
+// zeros is as of [TriggerSpec].
+func (s FunctionSpec) zeros() error {
+	switch {
+	case s.Timeout != nil && *s.Timeout == 0:
+		return newError(CodeFunctionInvalid, "timeout 0: want whole seconds, %s to %s", Duration(functions.MinTimeout), Duration(functions.MaxTimeout)).With("field", "timeout")
+	case s.MemoryMB != nil && *s.MemoryMB == 0:
+		return newError(CodeFunctionInvalid, "memory 0 MB: want %d to %d", functions.MinMemory, functions.MaxMemory).With("field", "memoryMB")
+	}
+	return nil
+}
+
 func (s FunctionSpec) apply(c *functions.Config) {
 	if s.Timeout != nil {
 		c.Timeout = time.Duration(*s.Timeout)
@@ -284,6 +295,8 @@ type Trigger struct {
 	State          triggers.State `json:"state"`
 	Created        time.Time      `json:"created"`
 	Modified       time.Time      `json:"modified"`
+	// Problem is why the trigger does not run at all, and what to do.
+	Problem string `json:"problem,omitempty"`
 	// Shards only of a single trigger.
 	Shards []ShardProgress `json:"shards,omitempty"`
 }
@@ -331,6 +344,23 @@ type TriggerSpec struct {
 	PartialReplies *bool     `json:"partialReplies,omitempty"`
 	Backoff        *Duration `json:"backoff,omitempty"`
 	SkipCorrupt    *bool     `json:"skipCorrupt,omitempty"`
+}
+
+// zeros says which settings are zero that have no such value. Only the word that
+// was not said takes its default.
+func (s TriggerSpec) zeros() error {
+	bad := func(field, name, want string) error {
+		return newError(CodeTriggerInvalid, "%s 0: want %s", name, want).With("field", field)
+	}
+	switch {
+	case s.BatchSize != nil && *s.BatchSize == 0:
+		return bad("batchSize", "batch size", fmt.Sprintf("1 to %d", triggers.MaxBatchSize))
+	case s.Parallel != nil && *s.Parallel == 0:
+		return bad("parallel", "parallel batches per shard", fmt.Sprintf("1 to %d", triggers.MaxParallel))
+	case s.Backoff != nil && *s.Backoff == 0:
+		return bad("backoff", "back-off", fmt.Sprintf("1ms to %s", Duration(triggers.MaxBackoff)))
+	}
+	return nil
 }
 
 func (s TriggerSpec) apply(c *triggers.Config) {

@@ -51,6 +51,15 @@ func (c *cli) buildDir(ctx context.Context, dir, out string) (build.Result, erro
 	} else if !info.IsDir() {
 		return build.Result{}, admin.NewError(admin.CodeBuildFailed, "%s is a file; want the folder of a Go program", dir)
 	}
+	if out != "" {
+		// Now, and by the name that was given, not after a long build.
+		if info, err := os.Stat(out); err == nil && info.IsDir() {
+			return build.Result{}, admin.NewError(admin.CodeInput, "%s is a folder; want the file to write", out)
+		}
+		if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
+			return build.Result{}, admin.NewError(admin.CodeInput, "%s cannot be written: there is no folder %s", out, filepath.Dir(out))
+		}
+	}
 	r, err := build.Go(ctx, build.Options{Dir: dir, Out: out, CacheDir: c.getenv("WASMILL_BUILD_CACHE"), Verify: c.verify, Progress: func(line string) { c.say("%s", line) }})
 	if err != nil {
 		if ctx.Err() != nil {

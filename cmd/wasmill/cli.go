@@ -39,7 +39,8 @@ type cli struct {
 	command  string   // noun and verb, set before a command runs
 	warnings []string // for the envelope
 	client   *admin.Client
-	closed   bool // the envelope has been written
+	closed   bool   // the envelope has been written
+	after    string // what people read below an error
 }
 
 // run is main without the process around it.
@@ -142,6 +143,7 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 		if e.Category != admin.Usage {
 			fmt.Fprintf(c.err, "  - more about this error: %s\n", c.paint(bold, "wasmill explain "+e.Code))
 		}
+		fmt.Fprint(c.err, c.after)
 	}
 	return e.Category.ExitStatus()
 }
@@ -157,7 +159,7 @@ func (c *cli) toError(ctx context.Context, cmd *cobra.Command, err error) *admin
 	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return admin.NewError(admin.CodeInput, "%v", p)
 	}
-	if _, ok := errors.AsType[usageError](err); ok || strings.HasPrefix(err.Error(), "required flag") {
+	if _, ok := errors.AsType[usageError](err); ok {
 		return usage(cmd, "%v", err)
 	}
 	return admin.NewError(admin.CodeInternal, "%v", err)
@@ -243,7 +245,11 @@ func (c *cli) paint(colour, text string) string {
 // server returns the client of the server in use.
 func (c *cli) server() *admin.Client {
 	if c.client == nil {
-		endpoint, _ := c.where()
+		endpoint, _, none := c.where()
+		if none != nil {
+			c.client = admin.NoServer(none)
+			return c.client
+		}
 		c.client = admin.NewClient(endpoint)
 	}
 	return c.client
@@ -251,22 +257,26 @@ func (c *cli) server() *admin.Client {
 
 const defaultEndpoint = "http://127.0.0.1:4566"
 
-// where finds the endpoint, and says where it is from.
-func (c *cli) where() (endpoint, from string) {
+// where finds the endpoint, and says where it is from. Whoever names a data
+// directory means its server and no other, which may be somebody else's.
+func (c *cli) where() (endpoint, from string, none *admin.Error) {
 	if c.endpoint != "" {
-		return c.endpoint, "--endpoint"
+		return c.endpoint, "--endpoint", nil
 	}
 	for _, name := range []string{"WASMILL_ENDPOINT", "AWS_ENDPOINT_URL"} {
 		if v := c.getenv(name); v != "" {
-			return v, name
+			return v, name, nil
 		}
 	}
 	if dir, err := c.dataDir(); err == nil {
 		if s, err := readState(dir); err == nil && alive(s.PID) {
-			return s.Endpoint, "the server running on " + dir
+			return s.Endpoint, "the server running on " + dir, nil
+		}
+		if c.getenv("WASMILL_DATA") != "" {
+			return "", "", admin.NewError(admin.CodeUnreachable, "no server runs on %s (WASMILL_DATA)", dir).With("dataDir", dir)
 		}
 	}
-	return defaultEndpoint, "the default"
+	return defaultEndpoint, "the default", nil
 }
 
 // help joins the lines of a help text.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +115,10 @@ func TestUsage(t *testing.T) {
 		{"stream describe x", "did you mean get?"},
 		{"stream create x --shard 4", "has no flag --shard; did you mean --shards?"},
 		{"trigger create t --steam s --fn f", "did you mean --stream?"},
-		{"trigger create t --stream s", "required flag"},
+		{"trigger create t --stream s", "wasmill trigger create needs --fn"},
+		{"trigger create t --stream s --fn f --batch-size many", "--batch-size: \"many\" is no whole number"},
+		{"trigger create t --stream s --fn f --batch-size 99999999999999999999", "is too large a number"},
+		{"stream ls --endpoint mill:4566", "endpoint \"mill:4566\" is no URL"},
 		{"trigger create t --stream s --fn f --window soon", "is no duration"},
 		{"stream", "needs a command: create, get, ls, put, rm, tail"},
 		{"stream get a b", "takes no argument \"b\""},
@@ -160,6 +165,10 @@ func TestEndpointPrecedence(t *testing.T) {
 		t.Errorf("nothing said: %s", got)
 	}
 	w.vars["WASMILL_DATA"] = t.TempDir()
+	w.fails(5, admin.CodeUnreachable, "env") // never somebody else's server
+	if o := w.fails(5, admin.CodeUnreachable, "down"); !strings.Contains(o.err, "no server runs on "+w.vars["WASMILL_DATA"]) {
+		t.Errorf("%s", o.err)
+	}
 	if err := (state{PID: os.Getpid(), Endpoint: "http://running"}).write(w.vars["WASMILL_DATA"]); err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +200,7 @@ func TestUpServesUntilDown(t *testing.T) {
 	go func() {
 		done <- run(t.Context(), w.env(&out, &err), []string{"up", "--data", dir, "--listen", ":0"})
 	}()
-	out.until(t, "export AWS_ENDPOINT_URL=http://127.0.0.1:")
+	out.until(t, "export WASMILL_ENDPOINT=http://127.0.0.1:")
 	if !strings.Contains(err.String(), dir) || !strings.Contains(err.String(), "wasmill stream create") {
 		t.Errorf("up says\n%s", err.String())
 	}
@@ -199,8 +208,12 @@ func TestUpServesUntilDown(t *testing.T) {
 	if o.status != 4 || !strings.Contains(o.err, admin.CodeLocked) || !strings.Contains(o.err, "wasmill down") {
 		t.Errorf("a second server: %+v", o)
 	}
-	endpoint := strings.TrimSpace(strings.TrimPrefix(out.String(), "export AWS_ENDPOINT_URL="))
-	if o := w.run("up", "--memory", "--listen", strings.TrimPrefix(endpoint, "http://")); o.status != 4 || !strings.Contains(o.err, admin.CodeAddressInUse) {
+	endpoint := strings.TrimSpace(strings.TrimPrefix(out.String(), "export WASMILL_ENDPOINT="))
+	if o := w.run("up", "--data", dir, "--listen", strings.TrimPrefix(endpoint, "http://")); o.status != 4 || !strings.Contains(o.err, admin.CodeLocked) ||
+		!strings.Contains(o.err, fmt.Sprintf("pid %d at %s", os.Getpid(), endpoint)) {
+		t.Errorf("the same server again: %+v", o)
+	}
+	if o := w.run("up", "--memory", "--listen", strings.TrimPrefix(endpoint, "http://")); o.status != 4 || !strings.Contains(o.err, admin.CodeAddressInUse) || !strings.Contains(o.err, "another wasmill server: pid") {
 		t.Errorf("an address in use: %+v", o)
 	}
 	w.vars["WASMILL_ENDPOINT"] = endpoint
@@ -216,7 +229,9 @@ func TestUpServesUntilDown(t *testing.T) {
 	if _, e := os.Stat(stateFile(dir)); e == nil {
 		t.Error("a stopped server leaves its state file")
 	}
-	w.fails(5, admin.CodeUnreachable, "down")
+	if o := w.fails(5, admin.CodeUnreachable, "down"); runtime.GOOS != "windows" && !strings.Contains(o.err, "no server answers at "+endpoint+": connection refused\n") {
+		t.Errorf("%s", o.err)
+	}
 	w.fails(5, admin.CodeUnreachable, "down", "--data", dir)
 
 	s, e := server.Start(t.Context(), server.Config{Data: dir, Listen: "127.0.0.1:0"})

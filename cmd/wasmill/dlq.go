@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
-	"github.com/wasmill/wasmill/dlq"
 )
 
 func (c *cli) dlq() *cobra.Command {
@@ -31,9 +31,17 @@ func letterFlags(c *cli, cmd *cobra.Command, f *admin.LetterFilter) {
 	fs.StringVar(&f.Trigger, "trigger", "", "only those of a `trigger`")
 	fs.StringVar(&f.Stream, "stream", "", "only those of a `stream`")
 	fs.StringVar((*string)(&f.Reason), "reason", "", "only those given up for that `reason`: "+
-		strings.Join([]string{string(dlq.RetryAttemptsExhausted), string(dlq.RecordAgeExceeded), string(dlq.PayloadTooLarge)}, ", "))
+		strings.Join(admin.Reasons, ", "))
+	cmd.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(admin.Reasons, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("trigger", c.flagNames(triggerNames))
 	cmd.RegisterFlagCompletionFunc("stream", c.flagNames(streamNames))
+}
+
+func reasonKnown(f admin.LetterFilter) error {
+	if f.Reason != "" && !slices.Contains(admin.Reasons, string(f.Reason)) {
+		return usageError{fmt.Errorf("--reason %q: want %s", f.Reason, strings.Join(admin.Reasons, ", "))}
+	}
+	return nil
 }
 
 func (c *cli) dlqLs() *cobra.Command {
@@ -42,6 +50,9 @@ func (c *cli) dlqLs() *cobra.Command {
 		Use: "ls", Short: "List the dead letters, oldest first", Args: takes(),
 		Long: "Lists dead letters, oldest first. They are kept for 14 days, whatever becomes of their stream and trigger.",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := reasonKnown(f); err != nil {
+				return err
+			}
 			if f.Limit < 0 {
 				return usageError{fmt.Errorf("--limit %d: want 0 or more", f.Limit)}
 			}
@@ -55,7 +66,11 @@ func (c *cli) dlqLs() *cobra.Command {
 			if err := c.done(map[string]any{"deadLetters": notNil(all), "more": more}, func(w io.Writer) {
 				var rows [][]any
 				for _, l := range all {
-					rows = append(rows, []any{l.ID, l.Trigger, shortShard(l.Shard), cut(oneLine([]byte(l.Key)), 24), l.Attempts, ago(l.Buried), cut(failure(l), 60)})
+					key, text := oneLine([]byte(l.Key)), failure(l)
+					if c.outTTY { // a program gets it whole
+						key, text = cut(key, 24), cut(text, 60)
+					}
+					rows = append(rows, []any{l.ID, l.Trigger, shortShard(l.Shard), key, l.Attempts, ago(l.Buried), text})
 				}
 				if rows != nil {
 					table(w, "ID TRIGGER SHARD KEY ATTEMPTS BURIED ERROR", rows)
@@ -138,6 +153,10 @@ func showLetter(w io.Writer, l admin.Letter) {
 	if l.BatchSize > 0 {
 		batch = fmt.Sprintf("record %d of %d, invocation %s", l.BatchPosition+1, l.BatchSize, l.BatchInvocation)
 	}
+	log := ""
+	if l.BatchInvocation != "" {
+		log = "wasmill fn logs " + l.Function + " --request " + l.BatchInvocation
+	}
 	code := ""
 	if l.Digest != "" {
 		code = "sha256 " + l.Digest
@@ -148,7 +167,7 @@ func showLetter(w io.Writer, l admin.Letter) {
 	}
 	facts(w, "dead letter", l.ID, "reason", l.Reason, "error", failure(l), "attempts", attempts,
 		"buried", stamp(l.Buried)+burial+"  "+ago(l.Buried), "trigger", l.Trigger, "function", l.Function+" version "+l.Version, "code", code,
-		"last batch", batch, "stream", l.Stream, "shard", l.Shard, "sequence", l.Sequence, "key", oneLine([]byte(l.Key)), "hash key", l.HashKey,
+		"last batch", batch, "its log", log, "stream", l.Stream, "shard", l.Shard, "sequence", l.Sequence, "key", oneLine([]byte(l.Key)), "hash key", l.HashKey,
 		"arrived", stamp(l.Arrival), "trace", l.TraceParent)
 	data := l.Payload()
 	kind, shown := decode(data)
@@ -196,12 +215,15 @@ func (c *cli) dlqPurge() *cobra.Command {
 			if len(args) > 0 {
 				return c.purgeIDs(cmd, args, yes)
 			}
+			if err := reasonKnown(f); err != nil {
+				return err
+			}
 			found, _, err := c.server().Letters(cmd.Context(), f)
 			if err != nil {
 				return err
 			}
 			if len(found) > 0 {
-				if err := c.confirm(yes, fmt.Sprintf("delete %s with their records for good", plural(len(found), "dead letter"))); err != nil {
+				if err := c.confirm(yes, purgeOf(len(found))); err != nil {
 					return err
 				}
 			}
@@ -219,13 +241,20 @@ func (c *cli) dlqPurge() *cobra.Command {
 	return cmd
 }
 
+func purgeOf(n int) string {
+	if n == 1 {
+		return "delete 1 dead letter with its record for good"
+	}
+	return fmt.Sprintf("delete %s with their records for good", plural(n, "dead letter"))
+}
+
 func (c *cli) purgeIDs(cmd *cobra.Command, ids []string, yes bool) error {
 	for _, id := range ids {
 		if _, err := c.server().Letter(cmd.Context(), id); err != nil {
 			return err // before any is deleted
 		}
 	}
-	if err := c.confirm(yes, fmt.Sprintf("delete %s with their records for good", plural(len(ids), "dead letter"))); err != nil {
+	if err := c.confirm(yes, purgeOf(len(ids))); err != nil {
 		return err
 	}
 	purged := 0

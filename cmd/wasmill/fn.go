@@ -10,11 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
 )
 
 func (c *cli) fn() *cobra.Command {
@@ -35,7 +38,7 @@ type fnFlags struct {
 func (f *fnFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.Var(&f.timeout, "timeout", "of a call, 1s to 900s (default 3s)")
-	fs.StringVar(&f.memory, "memory", "", "of one environment, 128MB to 10240MB (default 128MB)")
+	fs.StringVar(&f.memory, "memory", "", "of one environment, 128MB to 10240MB; a bare number is of MB (default 128MB)")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "environment variable `NAME=VALUE`; repeat it; together they replace all there were")
 	fs.StringVar(&f.description, "description", "", "free `text`")
 }
@@ -95,13 +98,18 @@ func (c *cli) fnCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if ifNotExists {
-				if v, err := c.server().Function(cmd.Context(), args[0], ""); err == nil {
-					c.say("function %s exists already and stays as it is", args[0])
-					return c.done(v, nil)
-				} else if !hasCode(err, admin.CodeFunctionNotFound) {
-					return err
-				}
+			// All that can be refused now, before a long build.
+			if err := functions.ValidateName(args[0]); err != nil {
+				return admin.NewError(admin.CodeFunctionInvalid, "%s", strings.TrimPrefix(err.Error(), functions.ErrInvalid.Error()+": "))
+			}
+			switch v, err := c.server().Function(cmd.Context(), args[0], ""); {
+			case err == nil && ifNotExists:
+				c.say("function %s exists already and stays as it is", args[0])
+				return c.done(v, nil)
+			case err == nil:
+				return admin.NewError(admin.CodeFunctionExists, "a function named %s exists already", args[0]).Named(args[0]).With("function", args[0])
+			case !hasCode(err, admin.CodeFunctionNotFound):
+				return err
 			}
 			code, err := c.module(cmd.Context(), args[1])
 			if err != nil {
@@ -240,15 +248,30 @@ func (c *cli) fnGet() *cobra.Command {
 
 func (c *cli) fnInvoke() *cobra.Command {
 	var data, file, qualifier string
+	var records, keys []string
 	var log bool
 	cmd := &cobra.Command{
 		Use: "invoke NAME", Short: "Call a function once and print what it returns", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
 		Long: help("Calls a function with a JSON payload and prints what it returns. A function that fails is exit status 1,",
-			"one that runs out of time 6; what it wrote is printed then, and with --log always, on standard error."),
-		Example: "  wasmill fn invoke enrich --data '{\"id\":1}'\n  wasmill fn invoke enrich --payload event.json --log",
+			"one that runs out of time 6; the end of what it wrote is printed then, and with --log all of it always,",
+			"on standard error.",
+			"",
+			"--record calls it as a trigger would, with a Kinesis event of that record; repeat it for more. Each --key",
+			"is the partition key of the record at its place, the last one also of those after it."),
+		Example: help("  wasmill fn invoke enrich --data '{\"id\":1}'", "  wasmill fn invoke enrich --payload event.json --log",
+			"  wasmill fn invoke enrich --record '{\"id\":1}' --record '{\"id\":2}' --key customer-7"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if data != "" && file != "" {
-				return usageError{errors.New("--data and --payload: want one of them")}
+			given := 0
+			for _, name := range []string{"data", "payload", "record"} {
+				if cmd.Flags().Changed(name) {
+					given++
+				}
+			}
+			if given > 1 {
+				return usageError{errors.New("--data, --payload and --record: want one of them")}
+			}
+			if len(keys) > max(1, len(records)) || len(keys) > 0 && len(records) == 0 {
+				return usageError{errors.New("--key is of a --record: want no more of them than records")}
 			}
 			payload, err := []byte(data), error(nil)
 			switch {
@@ -256,6 +279,8 @@ func (c *cli) fnInvoke() *cobra.Command {
 				payload, err = readAll(c.in)
 			case file != "":
 				payload, err = os.ReadFile(file)
+			case len(records) > 0:
+				payload = kinesisEvent(records, keys, time.Now())
 			}
 			if err != nil {
 				return err
@@ -268,12 +293,13 @@ func (c *cli) fnInvoke() *cobra.Command {
 				return err
 			}
 			failed := invocationError(v)
-			if (log || failed != nil) && !c.json {
-				fmt.Fprint(c.err, printable(v.Log))
-			}
 			if failed != nil {
 				failed.With("invocation", v)
+				c.after = logEnd(v)
 				return failed
+			}
+			if log && !c.json {
+				fmt.Fprint(c.err, printable(v.Log))
 			}
 			c.say("%s", c.paint(faint, fmt.Sprintf("%.1f ms, %s of memory, request %s", v.DurationMS, size(v.MaxMemory), v.ID)))
 			return c.done(v, func(w io.Writer) {
@@ -286,9 +312,42 @@ func (c *cli) fnInvoke() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&data, "data", "", "the payload, `JSON` (default {})")
 	f.StringVar(&file, "payload", "", "a `file` with the payload; - is standard input")
+	f.StringArrayVar(&records, "record", nil, "`data` of a record, to call it with a Kinesis event; repeatable")
+	f.StringArrayVar(&keys, "key", nil, "partition `key` of a --record (default by-hand); repeatable")
 	f.StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
 	f.BoolVar(&log, "log", false, "print what the function wrote")
 	return cmd
+}
+
+// kinesisEvent is the event a trigger would call a function with.
+func kinesisEvent(records, keys []string, now time.Time) []byte {
+	ref := stream.Local("by-hand")
+	b := runtime.Batch{Shard: "shardId-000000000000", ARN: ref.ARN(), Region: ref.Region, Identity: "arn:aws:iam::" + ref.Account + ":role/wasmill"}
+	for i, data := range records {
+		key := "by-hand"
+		if len(keys) > 0 {
+			key = keys[min(i, len(keys)-1)]
+		}
+		seq := stream.SequenceNumber{Frame: 1, Index: uint16(i), Time: uint32(now.Unix())}
+		b.Records = append(b.Records, runtime.Record{Sequence: seq.String(), PartitionKey: key, Data: []byte(data), Arrival: now.UnixMilli()})
+	}
+	return runtime.AppendJSON(nil, &b)
+}
+
+// logEnd is the end of what a failed call wrote: a Go program that runs out of
+// memory dumps all of its goroutines.
+func logEnd(v admin.Invocation) string {
+	const most = 20
+	lines := strings.Split(strings.TrimRight(printable(v.Log), "\n"), "\n")
+	if lines[0] == "" && len(lines) == 1 {
+		return ""
+	}
+	heading := "it wrote:"
+	if len(lines) > most {
+		lines = lines[len(lines)-most:]
+		heading = fmt.Sprintf("the last %d lines it wrote (all of them: wasmill fn logs %s --request %s):", most, v.Function, v.ID)
+	}
+	return heading + "\n  " + strings.Join(lines, "\n  ") + "\n"
 }
 
 // invocationError is the error of an invocation that did not end well.
@@ -302,25 +361,47 @@ func invocationError(v admin.Invocation) *admin.Error {
 	if v.ErrorType != "" {
 		text = v.ErrorType + ": " + text
 	}
-	return admin.NewError(code, "function %s: %s", v.Function, text).Named(v.Function)
+	e := admin.NewError(code, "function %s: %s", v.Function, text).Named(v.Function)
+	if v.ErrorType == runtime.TypeOutOfMemory {
+		e.Do("give it more memory", "wasmill fn update "+v.Function+" --memory 512MB")
+	}
+	return e
 }
 
 func (c *cli) fnLogs() *cobra.Command {
-	var follow bool
+	var follow, verbose bool
+	var request string
 	var n int
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "Print what a function wrote, and follow it", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
 		Long: help("Prints the last lines a function wrote, with Lambda's START, END and REPORT lines around each call. The",
-			"server keeps 4 MB of a function. With -f --json each line is an object and the last one the envelope."),
-		Example: "  wasmill fn logs enrich -n 20\n  wasmill fn logs enrich -f",
+			"server keeps 4 MB of a function. With -f --json each line is an object and the last one the envelope.",
+			"--request prints all that one call wrote; -v and --json name the call of each line."),
+		Example: "  wasmill fn logs enrich -n 20\n  wasmill fn logs enrich -f\n  wasmill fn logs enrich --request ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if n < 0 {
+				return usageError{fmt.Errorf("--tail %d: want 0 or more", n)}
+			}
+			if request != "" {
+				if cmd.Flags().Changed("tail") {
+					return usageError{errors.New("--tail and --request: want one of them")}
+				}
+				n = 1 << 20 // more than there can be
+			}
 			var lines []admin.LogLine
 			sent := 0
 			err := c.server().Logs(cmd.Context(), args[0], n, follow, func(l admin.LogLine) error {
+				if request != "" && l.RequestID != request {
+					return nil
+				}
 				sent++
 				switch {
 				case !c.json:
-					_, err := fmt.Fprintf(c.out, "%s  %s\n", stamp(l.Time), printable(strings.TrimRight(l.Line, "\n")))
+					id := ""
+					if verbose {
+						id = fmt.Sprintf("%-36s  ", l.RequestID)
+					}
+					_, err := fmt.Fprintf(c.out, "%s  %s%s\n", stamp(l.Time), id, printable(strings.TrimRight(l.Line, "\n")))
 					return err
 				case follow:
 					return c.line(l)
@@ -339,6 +420,8 @@ func (c *cli) fnLogs() *cobra.Command {
 				c.envelope(map[string]any{"lines": sent}, nil)
 			case c.json:
 				return c.done(map[string]any{"lines": notNil(lines)}, nil)
+			case sent == 0 && request != "":
+				c.say("nothing is kept of what function %s wrote in call %s; the server keeps 4 MB of a function, until it stops", args[0], request)
 			case sent == 0:
 				c.say("function %s has written nothing since the server started", args[0])
 			}
@@ -346,6 +429,8 @@ func (c *cli) fnLogs() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what it writes")
+	cmd.Flags().StringVar(&request, "request", "", "only what the call of that `ID` wrote")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name the call of each line")
 	cmd.Flags().IntVarP(&n, "tail", "n", 100, "`lines` to begin with")
 	return cmd
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -68,7 +69,7 @@ func (c *cli) fromEnv(cmd *cobra.Command, f *pflag.Flag) error {
 		return nil
 	}
 	if err := cmd.Flags().Set(f.Name, value); err != nil {
-		return usage(cmd, "%s=%q: %v", name, value, err)
+		return usage(cmd, "%s=%q: %s", name, value, plainFlag(err.Error()))
 	}
 	return nil
 }
@@ -125,7 +126,44 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return e
 	}
-	return usage(cmd, "%s", text)
+	return usage(cmd, "%s", plainFlag(text))
+}
+
+// needs says which flags a command cannot do without.
+func needs(cmd *cobra.Command, names ...string) error {
+	var missing []string
+	for _, n := range names {
+		if !cmd.Flags().Changed(n) {
+			missing = append(missing, "--"+n)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return usage(cmd, "%s needs %s", cmd.CommandPath(), strings.Join(missing, " and "))
+}
+
+var flagText = regexp.MustCompile(`(?s)^invalid argument "(.*)" for "(.*)" flag: (.*)$`)
+
+// plainFlag says what is wrong with a flag's value as we would, not as Go does.
+func plainFlag(text string) string {
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
+		return name + " needs a value"
+	}
+	m := flagText.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	value, name, why := m[1], m[2], m[3]
+	switch {
+	case strings.HasSuffix(why, "value out of range"):
+		why = fmt.Sprintf("%q is too large a number", value)
+	case strings.HasPrefix(why, "strconv.ParseBool"):
+		why = fmt.Sprintf("%q: want true or false", value)
+	case strings.HasPrefix(why, "strconv."):
+		why = fmt.Sprintf("%q is no whole number", value)
+	}
+	return name + ": " + why
 }
 
 // takes checks how many arguments a command is given: "NAME", "[FILE]", "ID...".
@@ -222,18 +260,16 @@ func (c *cli) explain() *cobra.Command {
 func (c *cli) envCommand() *cobra.Command {
 	var shell string
 	cmd := &cobra.Command{
-		Use: "env", Short: "Print what AWS clients and this command need to find the server", Args: takes(),
-		Long: help("Prints variables that point AWS clients, and this command, at the server. Region and credentials",
-			"are only set where you have none: wasmill checks neither."),
+		Use: "env", Short: "Print the variable that points this command at the server", Args: takes(),
+		Long: help("Prints the variable that points this command, and programs that read it, at the server. Of those that are",
+			"set, WASMILL_ENDPOINT outranks AWS_ENDPOINT_URL."),
 		Example: "  eval \"$(wasmill env)\"\n  wasmill env --shell fish | source\n  wasmill env --shell powershell | Invoke-Expression",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			endpoint, from := c.where()
-			vars := []variable{{"AWS_ENDPOINT_URL", endpoint}, {"WASMILL_ENDPOINT", endpoint}}
-			for _, v := range []variable{{"AWS_REGION", "us-east-1"}, {"AWS_ACCESS_KEY_ID", "test"}, {"AWS_SECRET_ACCESS_KEY", "test"}} {
-				if c.getenv(v.name) == "" && (v.name != "AWS_REGION" || c.getenv("AWS_DEFAULT_REGION") == "") {
-					vars = append(vars, v)
-				}
+			endpoint, from, none := c.where()
+			if none != nil {
+				return none
 			}
+			vars := []variable{{"WASMILL_ENDPOINT", endpoint}}
 			lines, err := exports(shell, vars)
 			if err != nil {
 				return usageError{err}

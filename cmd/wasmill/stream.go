@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/stream"
 )
 
 func (c *cli) stream() *cobra.Command {
@@ -34,8 +35,14 @@ func (c *cli) streamCreate() *cobra.Command {
 		Example: "  wasmill stream create orders --shards 4\n  wasmill stream create audit --retention 7d --record-size 2MB",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Zero would be the default to the server; whoever says 0 means none.
-			if spec.Shards < 1 {
-				return usageError{fmt.Errorf("--shards %d: want 1 to 10000", spec.Shards)}
+			if spec.Shards < 1 || spec.Shards > stream.MaxShards {
+				return usageError{fmt.Errorf("--shards %d: want 1 to %d", spec.Shards, stream.MaxShards)}
+			}
+			if cmd.Flags().Changed("retention") && retention == 0 {
+				return usageError{errors.New("--retention 0: want 24h to 365d")}
+			}
+			if cmd.Flags().Changed("record-size") && record == 0 {
+				return usageError{errors.New("--record-size 0: want 1MB to 10MB")}
 			}
 			spec.Name, spec.Retention, spec.RecordBytes = args[0], admin.Duration(retention), int(record)
 			v, err := c.server().CreateStream(cmd.Context(), spec)
@@ -113,11 +120,12 @@ func (c *cli) streamGet() *cobra.Command {
 }
 
 func (c *cli) streamRm() *cobra.Command {
-	var yes, ignore bool
+	var yes, ignore, force bool
 	cmd := &cobra.Command{
 		Use: "rm NAME", Short: "Delete a stream with its records", Args: takes("NAME"), ValidArgsFunction: c.names(streamNames),
 		Long: help("Deletes a stream with all of its records. Its dead letters stay. A stream of that name that is",
-			"created later is another one and starts empty."),
+			"created later is another one and starts empty. A stream that a trigger reads is not deleted: delete",
+			"the trigger first, or say --force; such a trigger never goes on."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := c.server().Stream(cmd.Context(), args[0])
 			if ignore && hasCode(err, admin.CodeStreamNotFound) {
@@ -130,7 +138,7 @@ func (c *cli) streamRm() *cobra.Command {
 			if err := c.confirm(yes, fmt.Sprintf("delete stream %s with its %s for good", v.Name, plural(v.Records, "record"))); err != nil {
 				return err
 			}
-			if err := c.server().DeleteStream(cmd.Context(), v.Name); err != nil {
+			if err := c.server().DeleteStream(cmd.Context(), v.Name, force); err != nil {
 				return err
 			}
 			c.say("deleted stream %s", v.Name)
@@ -138,6 +146,7 @@ func (c *cli) streamRm() *cobra.Command {
 		},
 	}
 	removal(cmd, &yes, &ignore)
+	cmd.Flags().BoolVar(&force, "force", false, "also where a trigger reads it")
 	return cmd
 }
 
@@ -200,7 +209,7 @@ func (c *cli) streamTail() *cobra.Command {
 	f.StringVar(&o.From, "from", "", "`place` to start at (default latest, with --no-follow trim-horizon)")
 	f.BoolVar(&noFollow, "no-follow", false, "end where the stream ends")
 	f.IntVar(&o.Limit, "limit", 0, "end after that many `records`")
-	f.StringVar(&o.Shard, "shard", "", "only that `shard`")
+	f.StringVar(&o.Shard, "shard", "", "only that `shard`, by its id or index")
 	return cmd
 }
 

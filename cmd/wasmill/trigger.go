@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/triggers"
 )
 
 func (c *cli) trigger() *cobra.Command {
@@ -86,13 +89,16 @@ func (c *cli) triggerCreate() *cobra.Command {
 			"  wasmill trigger create enrich --stream orders --fn enrich:3 --from latest --batch-size 500 --window 2s \\",
 			"      --parallel 4 --retries 5 --bisect"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needs(cmd, "stream", "fn"); err != nil {
+				return err
+			}
 			spec := flags.spec(cmd)
 			spec.Name, spec.Stream, spec.From, spec.Paused = args[0], streamName, from, paused
 			if _, err := admin.ParseFrom(from, time.Now()); err != nil {
 				return usageError{fmt.Errorf("--from %w", err)}
 			}
 			v, err := c.server().CreateTrigger(cmd.Context(), spec)
-			if ifNotExists && hasCode(err, admin.CodeTriggerExists) {
+			if e, ok := errors.AsType[*admin.Error](err); ok && ifNotExists && e.Code == admin.CodeTriggerExists && e.Details["trigger"] == spec.Name {
 				if v, err = c.server().Trigger(cmd.Context(), spec.Name); err == nil {
 					c.say("trigger %s exists already and stays as it is", spec.Name)
 				}
@@ -113,8 +119,6 @@ func (c *cli) triggerCreate() *cobra.Command {
 	f.StringVar(&from, "from", "trim-horizon", "`place` to start at")
 	f.BoolVar(&paused, "paused", false, "create it without starting it")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "accept a trigger that is there already, as it is")
-	cmd.MarkFlagRequired("stream")
-	cmd.MarkFlagRequired("fn")
 	cmd.RegisterFlagCompletionFunc("stream", c.flagNames(streamNames))
 	cmd.RegisterFlagCompletionFunc("fn", c.flagNames(functionNames))
 	return cmd
@@ -140,15 +144,35 @@ func (c *cli) triggerLs() *cobra.Command {
 			}
 			return c.done(map[string]any{"triggers": notNil(all)}, func(w io.Writer) {
 				var rows [][]any
+				heading := "NAME STREAM FUNCTION STATE BATCH PARALLEL RETRIES"
+				problems := slices.ContainsFunc(all, func(t admin.Trigger) bool { return t.Problem != "" })
+				if problems {
+					heading += " PROBLEM"
+				}
 				for _, t := range all {
-					rows = append(rows, []any{t.Name, t.Stream, target(t), t.State, t.BatchSize, t.Parallel, attempts(t.Retries)})
+					row := []any{t.Name, t.Stream, target(t), triggerState(t), t.BatchSize, t.Parallel, attempts(t.Retries)}
+					if problems {
+						row = append(row, t.Problem)
+					}
+					rows = append(rows, row)
 				}
 				if rows != nil {
-					table(w, "NAME STREAM FUNCTION STATE BATCH PARALLEL RETRIES", rows)
+					table(w, heading, rows)
 				}
 			})
 		},
 	}
+}
+
+// triggerState is a trigger's state in our words where they say more than AWS's.
+func triggerState(t admin.Trigger) string {
+	switch {
+	case t.Problem != "":
+		return "stopped"
+	case t.State == triggers.Disabled:
+		return "paused"
+	}
+	return string(t.State)
 }
 
 func attempts(retries int) string {
@@ -185,7 +209,7 @@ func (c *cli) showTrigger(w io.Writer, v admin.Trigger) {
 			yes = append(yes, option.name)
 		}
 	}
-	facts(w, "name", v.Name, "state", v.State, "stream", v.Stream, "function", target(v), "from", v.From,
+	facts(w, "name", v.Name, "state", triggerState(v), "problem", v.Problem, "stream", v.Stream, "function", target(v), "from", v.From,
 		"batch", fmt.Sprintf("%d records, window %s, %d at once per shard", v.BatchSize, v.Window, v.Parallel),
 		"retries", fmt.Sprintf("%s, back-off from %s, record age %s", attempts(v.Retries), v.Backoff, age),
 		"options", strings.Join(yes, ", "), "created", stamp(v.Created)+"  "+ago(v.Created))
@@ -344,7 +368,13 @@ func (c *cli) watch(ctx context.Context, client *admin.Client, name string) {
 			lag, done, buried, running = lag+s.Lag, done+s.Done, buried+s.Buried, running+s.InFlight
 		}
 		shown.show(func() string {
-			return fmt.Sprintf("%s done, %s, %s left, %d running", plural(done, "record"), plural(buried, "dead letter"), count(lag), running)
+			line := fmt.Sprintf("%s done, %s, %s left, %d running", plural(done, "record"), plural(buried, "dead letter"), count(lag), running)
+			for _, s := range v.Shards {
+				if why := s.Hindrance(); why != "" {
+					return line + "; " + cut(oneLine([]byte(why)), 160)
+				}
+			}
+			return line
 		})
 	}
 }

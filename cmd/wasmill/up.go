@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +39,7 @@ func (c *cli) up() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "up", Short: "Start the server", Args: takes(),
 		Long: help("Starts the server, in the foreground until Ctrl-C or, with --detach, in the background until",
-			"`wasmill down`. It prints the variable that points AWS clients at it on standard output:",
+			"`wasmill down`. It prints the variable that points this command at it on standard output:",
 			"  eval \"$(wasmill up --detach)\"",
 			"",
 			"Data is kept in the data directory, which one server at a time may use. What is acknowledged is on",
@@ -147,7 +148,7 @@ func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve),
 		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, AllowHosts: o.allowHosts, Version: version, StateFile: file, Logger: logger})
 	if err != nil {
-		return startError(err, o)
+		return c.startError(ctx, err, o)
 	}
 	defer func() {
 		if file != "" {
@@ -197,30 +198,80 @@ func (c *cli) greet(endpoint string, pid int, o upFlags) error {
 	c.say("         wasmill stream put orders --data '{\"id\":1}' --key 1")
 	c.say("         wasmill trigger wait enrich --drained && wasmill dlq ls")
 	if endpoint != defaultEndpoint && o.runDir == "" {
-		c.say("  Clients need this line in their shell:")
+		c.say("  Other commands need this line in their shell:")
 	}
-	line := "export AWS_ENDPOINT_URL=" + endpoint
+	line := "export WASMILL_ENDPOINT=" + endpoint
 	return c.done(map[string]any{"endpoint": endpoint, "pid": pid, "dataDir": o.data, "memory": o.memory, "version": version, "export": line}, printLine(line))
 }
 
 // startError gives a failed start its code.
-func startError(err error, o upFlags) error {
+func (c *cli) startError(ctx context.Context, err error, o upFlags) error {
 	switch {
 	case errors.Is(err, server.ErrLocked):
-		e := admin.NewError(admin.CodeLocked, "another server has %s open", o.data).With("dataDir", o.data)
-		if s, err := readState(o.data); err == nil {
-			e.Message += fmt.Sprintf(": pid %d at %s", s.PID, s.Endpoint)
-			e.With("pid", s.PID).With("endpoint", s.Endpoint)
+		return locked(o.data)
+	case errors.Is(err, server.ErrData):
+		return admin.NewError(admin.CodeDataDir, "%s", plainStart(err)).With("dataDir", o.data)
+	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage of each socket address"):
+		// The address is asked for first: whoever has it may be the very server
+		// that is wanted.
+		if s, err := readState(o.data); o.data != "" && err == nil && alive(s.PID) {
+			return locked(o.data)
+		}
+		e := admin.NewError(admin.CodeAddressInUse, "%s is in use by another program", o.listen).With("listen", o.listen)
+		if info, ok := whoListens(ctx, o.listen); ok {
+			where := "on " + info.DataDir
+			if info.Memory {
+				where = "in memory"
+			}
+			e.Message = fmt.Sprintf("%s is in use by another wasmill server: pid %d, %s", o.listen, info.PID, where)
+			e.With("pid", info.PID).With("endpoint", info.Endpoint)
 		}
 		return e
-	case errors.Is(err, server.ErrData):
-		return admin.NewError(admin.CodeDataDir, "%v", err).With("dataDir", o.data)
-	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage of each socket address"):
-		return admin.NewError(admin.CodeAddressInUse, "%s is in use by another program", o.listen).With("listen", o.listen)
 	case errors.Is(err, server.ErrListen):
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			err = op.Err
+		}
 		return admin.NewError(admin.CodeUsage, "--listen %s: %v", o.listen, err)
 	}
-	return admin.NewError(admin.CodeStartFailed, "%v", err)
+	e := admin.NewError(admin.CodeStartFailed, "%s", plainStart(err))
+	e.Actions = []admin.Action{{Text: "correct what the message names, then start it again"}}
+	return e
+}
+
+// locked says which server has a data directory.
+func locked(dir string) error {
+	e := admin.NewError(admin.CodeLocked, "a server has %s open already", dir).With("dataDir", dir)
+	if s, err := readState(dir); err == nil && alive(s.PID) {
+		e.Message = fmt.Sprintf("a server is up on %s already: pid %d at %s", dir, s.PID, s.Endpoint)
+		e.With("pid", s.PID).With("endpoint", s.Endpoint)
+	}
+	return e
+}
+
+// whoListens asks who has an address.
+func whoListens(ctx context.Context, listen string) (admin.Info, bool) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return admin.Info{}, false
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := quick(ctx)
+	defer cancel()
+	client := admin.NewClient("http://" + net.JoinHostPort(host, port))
+	defer client.Close()
+	info, err := client.Info(ctx)
+	return info, err == nil && info.PID != 0
+}
+
+// plainStart takes the parts' own prefixes off an error that people read.
+func plainStart(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{server.ErrData.Error() + ": ", "natsd: not a data directory this release can open: ", "natsd: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
 }
 
 // startTime is how long a server in the background may take until it is
@@ -244,7 +295,7 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 		return err
 	}
 	if s, err := readState(runDir); err == nil && alive(s.PID) {
-		return startError(server.ErrLocked, o)
+		return c.startError(ctx, server.ErrLocked, o)
 	}
 	self, err := os.Executable()
 	if err != nil {

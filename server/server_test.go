@@ -198,6 +198,34 @@ func TestPutCountsInTheMetrics(t *testing.T) {
 	}
 }
 
+// TestTheTraceOfAPutReachesItsRecords: a record's own, else that of the request.
+func TestTheTraceOfAPutReachesItsRecords(t *testing.T) {
+	s := start(t, Config{Memory: true})
+	c := admin.NewClient(s.Endpoint())
+	defer c.Close()
+	if _, err := c.CreateStream(t.Context(), admin.StreamSpec{Name: "orders"}); err != nil {
+		t.Fatal(err)
+	}
+	const own, caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	if status, body := call(t, "POST", s.Endpoint()+"/_wasmill/v1/streams/orders/records",
+		`{"records":[{"key":"a","text":"1","traceParent":"`+own+`"},{"key":"a","text":"2"}]}`,
+		http.Header{"Traceparent": {caller}, "Content-Type": {"application/json"}}); status != 200 {
+		t.Fatal(status, body)
+	}
+	var got []string
+	if err := c.Tail(t.Context(), "orders", admin.TailOptions{}, func(l admin.TailLine) error {
+		if l.Record != nil {
+			got = append(got, l.Record.TraceParent)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0] != own || got[1] != caller {
+		t.Errorf("traces of the records are %q, want their own and the request's", got)
+	}
+}
+
 func TestWhatIsStoredOutlivesTheServer(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	s := start(t, Config{Data: dir})

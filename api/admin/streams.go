@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,6 +161,7 @@ func (h *handler) putRecords(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	entries := make([]stream.Entry, len(spec.Records))
+	caller := r.Header.Get("traceparent") // of the whole call, for records without their own
 	for i, e := range spec.Records {
 		data := e.Data
 		if e.Text != "" {
@@ -168,7 +170,7 @@ func (h *handler) putRecords(w http.ResponseWriter, r *http.Request) error {
 			}
 			data = []byte(e.Text)
 		}
-		entries[i] = stream.Entry{PartitionKey: e.Key, ExplicitHashKey: e.HashKey, Data: data, TraceParent: e.TraceParent}
+		entries[i] = stream.Entry{PartitionKey: e.Key, ExplicitHashKey: e.HashKey, Data: data, TraceParent: cmp.Or(e.TraceParent, caller)}
 	}
 	results, err := h.Streams.Put(r.Context(), stream.Local(name), entries)
 	if err != nil {

@@ -31,6 +31,7 @@ const (
 	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Stream, Shard, Seqs
 	InvEnd  Kind = "invend"  // it ended: ID, Outcome, and for a partial reply Seq, the lowest failed
 	Ckpt    Kind = "ckpt"    // the journal answered: Trigger, Gen, Stream, Shard, Epoch, To (lowest unfinished number), Dead, Result
+	Take    Kind = "take"    // a poller takes a shard up: Stream, Trigger, Gen, Shard, Epoch (of its first commit), To and Spans (what is finished)
 	Gap     Kind = "gap"     // records were lost and counted: Trigger, Gen, Stream, Shard, From, To (exclusive), Reason
 	Fault   Kind = "fault"   // the test broke something: Reason
 	Read    Kind = "read"    // read-back of a record: Stream, Shard, Seq, Number, Key, Hash
@@ -59,7 +60,16 @@ type Event struct {
 	Outcome string   `json:"outcome,omitempty"` // done, partial, error, timeout, throttled, infra
 	Result  string   `json:"result,omitempty"`  // ok, stale, unknown
 	Dead    []string `json:"dead,omitempty"`    // sequence numbers buried by this commit
+	Spans   []Span   `json:"spans,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
+}
+
+// Span is the records of [From, To) whose bucket (the low six bits of the MD5
+// of the partition key) is in Buckets.
+type Span struct {
+	Buckets uint64 `json:"b"`
+	From    uint64 `json:"f"`
+	To      uint64 `json:"t"` // exclusive
 }
 
 // Hash is the digest by which histories name payloads.

@@ -19,10 +19,10 @@ import (
 // fetched is what a fetch brought: pieces, a gap, the shard's end, or trouble.
 type fetched struct {
 	asked   shard.Fetch
-	pieces  []piece         // in order, the first holds asked.From
-	took    int64           // bytes taken from the node's budget, those of the pieces
-	event   shard.Event     // Fetched, Gap or End
-	starved <-chan struct{} // the budget is spent; closed when it is worth asking again
+	pieces  []piece     // in order, the first holds asked.From
+	took    int64       // bytes taken from the node's budget, those of the pieces
+	event   shard.Event // Fetched, Gap or End
+	starved bool        // the node's budget is spent
 	err     error
 }
 
@@ -32,7 +32,10 @@ func (p *poller) startFetch(ctx context.Context, asked shard.Fetch) {
 		asked: asked, log: p.shard.Log(), horizon: p.shard.Horizon(time.Now()), budget: p.r.m.budget,
 		batch: p.r.m.emptyBatch(p.mapping, p.id), skipCorrupt: p.mapping.Config.SkipCorrupt,
 	}
-	if len(p.held.pieces) == 0 || asked.Again {
+	switch {
+	case asked.Must:
+		r.free = asked.Records
+	case len(p.held.pieces) == 0:
 		r.free = p.mapping.Config.BatchSize
 	}
 	if asked.From == p.saved.Next {
@@ -101,8 +104,8 @@ func (r *reading) read(ctx context.Context) fetched {
 			})
 		}
 		next, took := f.First+uint64(i), int64(bytes-held)
-		always := int(at-r.asked.From) < r.free && held < triggers.MaxPayload
-		if out.starved = r.budget.take(took, always); out.starved != nil {
+		must := int(at-r.asked.From) < r.free && (r.asked.Must || held < triggers.MaxPayload)
+		if out.starved = !r.budget.take(took, must); out.starved {
 			got.Records = got.Records[:at-r.asked.From]
 			got.Caught = len(got.Records) == 0 // nothing for now
 			break
@@ -155,34 +158,36 @@ func expired(f *log.Frame, i int, horizon int64) int {
 	return n
 }
 
-// arrived hands what a fetch brought to the machine, or stops the shard with a
-// problem until its cause is gone.
+const (
+	// afterTrouble is when reading is tried again that failed: a disk comes back.
+	afterTrouble = time.Second
+	// whenStarved is when it is tried again for which the budget had no room.
+	whenStarved = 20 * time.Millisecond
+)
+
+// arrived hands what a fetch brought to the machine. Trouble is shown, and
+// reading tried again later; what was read before it goes on meanwhile.
 func (p *poller) arrived(ctx context.Context, f fetched) {
+	problem := &p.unread
+	if f.asked.Again {
+		problem = &p.lostSight
+	}
 	if f.err != nil {
-		p.r.m.budget.give(f.took)
 		if ctx.Err() != nil {
 			return
 		}
-		text := f.err.Error()
-		var corrupt *log.CorruptError
-		if errors.As(f.err, &corrupt) {
-			text = fmt.Sprintf("%v; the shard stands still. Pass the damaged records as a counted gap with: wasmill trigger update %s --skip-corrupt",
-				p.shard.Explain(f.err), p.mapping.Name)
-		}
-		if errors.Is(f.err, log.ErrNotFound) {
-			text = fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", p.mapping.Config.Stream, p.mapping.Name)
-		}
-		if text != p.problem {
+		if text := p.trouble(f.err); text != *problem {
 			p.log.Error("shard stands still", "problem", text)
+			*problem = text
 		}
-		p.problem = text
-		// Whatever it is may pass: a disk comes back, a setting changes. What
-		// was read before the trouble goes on meanwhile.
-		p.again = time.After(time.Second)
+		p.readAgain(afterTrouble)
 		p.step(ctx, shard.Fetched{From: f.asked.From, Caught: true})
 		return
 	}
-	p.problem, p.again, p.starved = "", nil, f.starved
+	*problem = ""
+	if f.starved {
+		p.readAgain(whenStarved)
+	}
 	if got, ok := f.event.(shard.Fetched); ok && len(got.Records) > 0 {
 		if o := p.r.m.d.Observer.Polled; o != nil {
 			o(p.mapping, len(got.Records))
@@ -190,6 +195,28 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 		p.held.add(f.pieces)
 	}
 	p.step(ctx, f.event)
+}
+
+// readAgain has the machine ask again after a while, or sooner if something is
+// to be tried again already.
+func (p *poller) readAgain(after time.Duration) {
+	if at := time.Now().Add(after); p.again == nil || at.Before(p.againAt) {
+		p.again, p.againAt = time.After(after), at
+	}
+}
+
+// trouble puts an error of reading into words, with what to do.
+func (p *poller) trouble(err error) string {
+	name := p.mapping.Name
+	if errors.Is(err, log.ErrNotFound) {
+		return fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", p.mapping.Config.Stream, name)
+	}
+	var corrupt *log.CorruptError
+	if errors.As(err, &corrupt) {
+		return fmt.Sprintf("%v; the shard stands still. Pass the damaged records as a counted gap with: wasmill trigger update %s --skip-corrupt",
+			p.shard.Explain(err), name)
+	}
+	return err.Error()
 }
 
 // holding is the pieces of frames whose records the machine may still ask for.
@@ -207,12 +234,13 @@ type piece struct {
 	released []uint64 // bit i: number from+i; made when the first is
 }
 
-// add takes pieces that follow each other.
+// add takes pieces that follow each other. What is read again may come to lie
+// between others.
 func (h *holding) add(pieces []piece) {
-	for i := range pieces {
-		h.long = max(h.long, pieces[i].to-pieces[i].from)
+	for _, p := range pieces {
+		h.long = max(h.long, p.to-p.from)
+		h.pieces = slices.Insert(h.pieces, h.after(p.from), p)
 	}
-	h.pieces = slices.Insert(h.pieces, h.after(pieces[0].from), pieces...)
 }
 
 // after is the index of the first piece that begins behind a number.

@@ -215,7 +215,8 @@ func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, en
 		return triggers.Mapping{}, errors.Join(fmt.Errorf("trigger %s: starting position: %w", name, err), m.d.Journals.Delete(context.WithoutCancel(ctx), mp.ID))
 	}
 	mp.State = ""
-	if _, err := m.d.Mappings.Create(ctx, name, mp); err != nil {
+	// Not cut short: what is stored of it must be known.
+	if _, err := m.d.Mappings.Create(context.WithoutCancel(ctx), name, mp); err != nil {
 		if errors.Is(err, kv.ErrExists) {
 			err = fmt.Errorf("%w: a trigger named %s", triggers.ErrExists, name)
 		}
@@ -335,6 +336,9 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*triggers
 	if err != nil {
 		return mp, err
 	}
+	if mp.State == triggers.Deleting {
+		return mp, fmt.Errorf("%w: trigger %s is being removed", triggers.ErrNotFound, name)
+	}
 	c := mp.Config
 	change(&c)
 	if c.Stream != mp.Config.Stream || c.Position != mp.Config.Position {
@@ -423,7 +427,15 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 		}
 	}
 	m.drop(ctx, name)
-	return m.finishDelete(ctx, mp)
+	err = m.finishDelete(ctx, mp)
+	if err != nil {
+		m.mu.Lock()
+		if m.run != nil {
+			m.finish(m.run, mp) // whoever asked has gone, or something is down: it goes on without them
+		}
+		m.mu.Unlock()
+	}
+	return err
 }
 
 // finishDelete forgets a mapping once its last dead letters have arrived.

@@ -519,10 +519,10 @@ func TestASpentBudgetDoesNotStopOthers(t *testing.T) {
 	if _, err := r.m.Create(t.Context(), "bad", from(triggers.Config{Function: "g", BatchSize: 1000}), true); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); r.m.budget.left() >= 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(10 * time.Second); r.m.budget.free.Load() >= 0 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	if r.m.budget.left() >= 0 {
+	if r.m.budget.free.Load() >= 0 {
 		t.Fatal("the failing trigger never spent the budget")
 	}
 	r.create(triggers.Config{BatchSize: 100})
@@ -533,7 +533,7 @@ func TestASpentBudgetDoesNotStopOthers(t *testing.T) {
 	if err := r.m.Delete(t.Context(), "t"); err != nil {
 		t.Fatal(err)
 	}
-	if left := r.m.budget.left(); left != r.lookahead {
+	if left := r.m.budget.free.Load(); left != r.lookahead {
 		t.Errorf("%d bytes of the budget are free when nothing runs, want all %d", left, r.lookahead)
 	}
 }
@@ -601,11 +601,4 @@ func TestWaitersOfAPausedShardAreTold(t *testing.T) {
 	if err := <-waited; err == nil || !strings.Contains(err.Error(), "paused") {
 		t.Errorf("WaitDrained = %v, want an error that says the trigger is paused", err)
 	}
-}
-
-// left is what is free; negative by what was always let through.
-func (b *budget) left() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.free
 }

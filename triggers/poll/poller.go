@@ -46,11 +46,12 @@ type poller struct {
 	kept      time.Duration // the stream's retention, as the machine knows it
 	timer     *time.Timer
 	saved     triggers.Checkpoint // the newest that is durable
-	problem   string              // why nothing is read
+	unread    string              // why nothing new is read
+	lostSight string              // why nothing is read again
 	unwritten string              // why nothing is committed
-	again     <-chan time.Time    // when to read again after a problem
-	starved   <-chan struct{}     // closed when the node's budget may have room again
-	writing   *commit             // the commit that is out
+	again     <-chan time.Time    // when to try reading again, after trouble; nil: nothing to try
+	againAt   time.Time
+	writing   *commit // the commit that is out
 	finished  bool
 	waiting   []ask // for next to reach their target
 	draining  bool
@@ -128,11 +129,9 @@ func (p *poller) run(ctx context.Context) {
 		case <-p.configured:
 			p.mapping = p.r.mapping()
 			p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, p.kept)})
-			p.reread(ctx)
+			p.step(ctx, shard.Woken{Arrived: true}) // what stood still may go on now
 		case <-p.again:
-			p.reread(ctx)
-		case <-p.starved:
-			p.starved = nil
+			p.again = nil
 			p.step(ctx, shard.Woken{Arrived: true})
 		case a := <-p.asked:
 			p.answer(a)
@@ -144,6 +143,7 @@ func (p *poller) run(ctx context.Context) {
 		}
 	}
 	p.hear()
+	p.held.release(p.r.m.budget, ^uint64(0), nil)
 	if p.draining {
 		return
 	}
@@ -164,6 +164,7 @@ func (p *poller) run(ctx context.Context) {
 // open takes the shard: the journal's newest state becomes the machine's.
 func (p *poller) open(ctx context.Context) bool {
 	d := p.r.m.d
+	p.mapping = p.r.mapping()
 	sh, err := d.Streams.Shard(ctx, p.mapping.StreamID, p.id)
 	if err == nil {
 		p.shard = sh
@@ -177,16 +178,17 @@ func (p *poller) open(ctx context.Context) bool {
 			h := fnv.New64a()
 			fmt.Fprint(h, p.source)
 			p.saved = *cp
+			p.r.m.recordTake(p.mapping, p.source, p.journal.Epoch(), *cp)
 			p.kept = p.retention(time.Now())
 			p.machine = shard.New(machineConfig(p.mapping.Config, p.kept), *cp, h.Sum64())
-			p.problem = ""
+			p.unread = ""
 			return true
 		}
 	}
-	if p.problem == "" && ctx.Err() == nil {
+	if p.unread == "" && ctx.Err() == nil {
 		p.log.Error("shard not taken up; trying again every second", "err", err)
 	}
-	p.problem = err.Error()
+	p.unread = err.Error()
 	return false
 }
 
@@ -202,7 +204,6 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 		p.kept = kept
 		p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, kept)})
 	}
-	emptied := false
 	for _, eff := range p.machine.Step(now, ev) {
 		switch e := eff.(type) {
 		case shard.Fetch:
@@ -218,30 +219,16 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 			}
 		case shard.Release:
 			p.held.release(p.r.m.budget, e.Below, e.Numbers)
-			emptied = emptied || len(p.held.pieces) == 0
 		case shard.Lost:
 			p.log.Warn("records lost", "from", e.From, "to", e.To, "count", e.Records, "reason", e.Reason)
 			p.r.m.recordGap(p.mapping, p.source, e)
 		case shard.Finished:
 			p.finished = true
 			if e.Fenced {
-				p.problem = "another server has taken this shard"
+				p.unwritten = "another server has taken this shard"
 				p.log.Warn("fenced: stopped")
 			}
 		}
-	}
-	if emptied && p.starved != nil {
-		// It holds nothing any longer, so it need not wait for the budget.
-		p.starved = nil
-		p.step(ctx, shard.Woken{Arrived: true})
-	}
-}
-
-// reread tries again to read what a problem kept from being read.
-func (p *poller) reread(ctx context.Context) {
-	if p.again != nil {
-		p.again = nil
-		p.step(ctx, shard.Woken{Arrived: true})
 	}
 }
 
@@ -332,6 +319,18 @@ func (p *poller) hear() {
 		a.reply <- p.status()
 		return true
 	})
+}
+
+// recordTake writes what is durable of a shard that is taken up into the history.
+func (m *Manager) recordTake(mp triggers.Mapping, src triggers.Source, epoch uint64, cp triggers.Checkpoint) {
+	if m.d.History == nil {
+		return
+	}
+	e := history.Event{Kind: history.Take, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next}
+	for _, s := range cp.Finished {
+		e.Spans = append(e.Spans, history.Span(s))
+	}
+	m.d.History.Add(e)
 }
 
 // recordCommit writes the journal's acknowledgement into the history.

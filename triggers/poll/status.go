@@ -64,12 +64,13 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 			cancel()
 		}
 		bounded, cancel := context.WithTimeout(ctx, patience)
-		if !ok {
+		if !ok || st.Machine == nil { // stopped, or not taken up yet
+			problem := st.Problem
 			cp, err := m.d.Journals.Peek(bounded, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: info.ID})
 			if cp != nil {
 				st = shardStatus(*cp)
 			}
-			if err != nil {
+			if st.Problem = problem; err != nil {
 				st.Problem = "its journal cannot be read: " + err.Error()
 			}
 		}
@@ -148,7 +149,7 @@ func (p *poller) answer(a ask) {
 
 func (p *poller) status() ShardStatus {
 	st := shardStatus(p.saved)
-	st.Problem = cmp.Or(p.unwritten, p.problem)
+	st.Problem = cmp.Or(p.unwritten, p.unread, p.lostSight)
 	if p.machine != nil {
 		ms := p.machine.Status()
 		st.Machine = &ms
@@ -215,6 +216,8 @@ func (m *Manager) waitFor(ctx context.Context, mp triggers.Mapping, shardID stri
 		}
 		if now, err := m.Get(ctx, mp.Name); err != nil {
 			return err
+		} else if now.ID != mp.ID {
+			return fmt.Errorf("%w: trigger %s was removed while it was waited for", triggers.ErrNotFound, mp.Name)
 		} else if now.State == triggers.Disabled {
 			return fmt.Errorf("%w: trigger %s is paused with records left; resume it first", triggers.ErrInvalid, mp.Name)
 		}

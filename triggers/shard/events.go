@@ -143,6 +143,9 @@ type Fetch struct {
 	Bytes   int // of Record.Pinned, at most; but at least one record
 	// Again: these were released before; only Records numbers are meant.
 	Again bool
+	// Must: open units cannot go on without them, so they are not to be held back
+	// for want of memory.
+	Must bool
 }
 
 // Invoke hands records to the function, ascending. Answered by Settled.

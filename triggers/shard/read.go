@@ -307,14 +307,15 @@ func (m *Machine) fetch() {
 	limit := m.cfg.ahead()
 	room := limit - min(limit, m.next-m.base)
 	bytes := max(m.cfg.PinnedBytes-m.pinned, 1)
-	if m.restoring() {
+	restoring := m.restoring()
+	if restoring {
 		room = max(room, m.restoreTop-m.next)
 		bytes = max(bytes, int64(m.cfg.MaxBytes))
 	} else if !m.starved && uint64(m.waiting-min(m.gone, m.waiting)) >= (limit+1)/2 {
 		return // enough at hand
 	}
 	m.news = false
-	m.ask(Fetch{From: m.next, Records: int(room), Bytes: int(bytes)})
+	m.ask(Fetch{From: m.next, Records: int(room), Bytes: int(bytes), Must: restoring})
 }
 
 func (m *Machine) ask(f Fetch) {
@@ -343,7 +344,7 @@ func (m *Machine) fetchAgain() bool {
 			}
 			to = k + 1
 		}
-		m.ask(Fetch{From: from, Records: int(to - from), Bytes: m.cfg.MaxBytes, Again: true})
+		m.ask(Fetch{From: from, Records: int(to - from), Bytes: m.cfg.MaxBytes, Again: true, Must: true})
 		return true
 	}
 	return false

@@ -129,7 +129,7 @@ func (s *Store) Letters(ctx context.Context, src triggers.Source, after, upTo ui
 	err := l.Scan(ctx, subject(kindCommit, src), after+1, upTo, func(e ledger.Entry) error {
 		c, err := decodeCommit(e.Sequence, e.Data)
 		if err != nil {
-			return err
+			return fmt.Errorf("commit %d: %w", e.Sequence, err)
 		}
 		if c.count == 0 {
 			return nil

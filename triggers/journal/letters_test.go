@@ -3,6 +3,8 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/wasmill/wasmill/internal/ledger"
@@ -162,8 +164,14 @@ func TestDamagedCommitIsAnErrorNamingShardAndSequence(t *testing.T) {
 	if _, err := ledger.At(srv, "J_"+mapping).Append(context.Background(), j.subject, ledger.Unfenced, []byte("WJ\x02")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Take(context.Background(), source0, ""); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("take: %v, want ErrCorrupt", err)
+	_, _, err := s.Take(context.Background(), source0, "")
+	if !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("take: %v, want ErrCorrupt", err)
+	}
+	for _, want := range []string{source0.Mapping, source0.Shard, fmt.Sprintf("commit %d", e.Sequence+1)} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not named in: %v", want, err)
+		}
 	}
 }
 

@@ -259,7 +259,7 @@ func (s *Store) newest(ctx context.Context, src triggers.Source) (*commit, error
 	}
 	c, err := decodeCommit(e.Sequence, e.Data)
 	if err != nil {
-		return nil, s.about(src, err)
+		return nil, s.about(src, fmt.Errorf("commit %d: %w", e.Sequence, err))
 	}
 	return c, nil
 }

@@ -172,7 +172,10 @@ func TestNothingIsLostWhenTheServerIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	violations, err := history.Check(f, history.Options{Poison: isPoison, Retries: retries, BatchSize: batch, Complete: true})
+	violations, err := history.Check(f, history.Options{
+		Poison: isPoison, Retries: retries, BatchSize: batch, Complete: true, UniquePayloads: true,
+		Triggers: []history.Trigger{{Name: "one", Stream: "in"}, {Name: "many", Stream: "in"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,11 +22,22 @@ type Options struct {
 	// Complete says that the run was drained before the read-back: every
 	// acknowledged record must be resolved by every trigger.
 	Complete bool
+	// Triggers are those of the run. With Complete each of them must have resolved
+	// every record of every shard of its stream, even where it left no event; without
+	// this list a trigger that never ran would go unnoticed. They begin at the
+	// oldest record.
+	Triggers []Trigger
+	// UniquePayloads says that no two puts to one stream had the same payload: one
+	// that is read twice was then stored twice.
+	UniquePayloads bool
 	// Gaps says that the run was meant to lose records, to retention or damage: a
 	// gap then excuses the records it covers from being resolved. Otherwise every
 	// gap breaks a promise, and excuses nothing.
 	Gaps bool
 }
+
+// Trigger is one of a run, and the stream that it reads.
+type Trigger struct{ Name, Stream string }
 
 // Violation is one broken promise.
 type Violation struct {
@@ -56,28 +67,10 @@ type shard struct {
 	ordered []string // sequence numbers by running number
 }
 
-// lane is one trigger's way through one shard.
-type lane struct {
-	trigger string
-	gen     int
-	place
-}
-
-func (e Event) lane() lane { return lane{e.Trigger, e.Gen, e.place()} }
-
-type laneState struct {
-	epoch, to uint64
-	resolved  map[string]string // seq -> done, dead
-	gaps      [][2]uint64
-	invoked   map[string]bool
-	failures  map[string]int // same batch -> how often it failed
-	failed    int            // invocations that failed
-	dead      map[string]bool
-}
-
 // Check reads a history and returns every promise it breaks, in order of the
 // lines. The read-back must have been written into it last. A line that does
-// not say of which stream it is, though its kind should, is an error.
+// not say of which stream it is, though its kind should, is an error, and so are
+// an empty history and Complete without Triggers: they would check nothing.
 func Check(r io.Reader, o Options) ([]Violation, error) {
 	var events []Event
 	sc := bufio.NewScanner(r)
@@ -89,7 +82,7 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 			return nil, fmt.Errorf("history: line %d: %w", len(events)+1, err)
 		}
 		switch e.Kind {
-		case PutOK, Inv, Ckpt, Gap, Read, Letter:
+		case PutOK, Inv, Ckpt, Take, Gap, Read, Letter:
 			if e.Stream == "" || e.Shard == "" {
 				return nil, fmt.Errorf("history: line %d: %s without stream or shard", len(events)+1, e.Kind)
 			}
@@ -102,11 +95,18 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 	if len(events) == 0 {
 		return nil, errors.New("history: empty: nothing was checked")
 	}
-	c := &checker{o: o, shards: map[place]*shard{}, lanes: map[lane]*laneState{}, open: map[string]Event{}}
+	if o.Complete && len(o.Triggers) == 0 {
+		return nil, errors.New("history: complete for which triggers? Options.Triggers is empty")
+	}
+	c := &checker{
+		o: o, shards: map[place]*shard{}, lanes: map[lane]*laneState{}, open: map[string]Event{},
+		puts: map[string]Event{}, letters: map[lane]map[string]int{},
+	}
 	c.readBack(events)
 	for i, e := range events {
 		c.event(i+1, e)
 	}
+	c.expect()
 	c.end(events)
 	slices.SortStableFunc(c.out, func(a, b Violation) int { return cmp.Compare(a.Line, b.Line) })
 	return c.out, nil
@@ -118,7 +118,10 @@ type checker struct {
 	shards map[place]*shard
 	lanes  map[lane]*laneState
 	open   map[string]Event // invocations under way, by id
-	kills  int
+	puts   map[string]Event // by request
+	faults int              // so far
+	// Of the read-back: how often a sequence number is among the dead letters.
+	letters map[lane]map[string]int
 }
 
 func (c *checker) fail(invariant string, line int, format string, args ...any) {
@@ -128,9 +131,14 @@ func (c *checker) fail(invariant string, line int, format string, args ...any) {
 // readBack collects the independent side, and checks that a sequence number is
 // never used twice.
 func (c *checker) readBack(events []Event) {
+	type payload struct{ stream, hash string }
+	stored := map[payload]string{}
 	for i, e := range events {
-		if e.Kind == Fault {
-			c.kills++
+		if e.Kind == Letter {
+			if c.letters[e.lane()] == nil {
+				c.letters[e.lane()] = map[string]int{}
+			}
+			c.letters[e.lane()][e.Seq]++
 		}
 		if e.Kind != Read {
 			continue
@@ -146,6 +154,11 @@ func (c *checker) readBack(events []Event) {
 		}
 		s.bySeq[e.Seq] = record{e.Number, e.Key, e.Hash}
 		s.ordered = append(s.ordered, e.Seq)
+		p := payload{e.Stream, e.Hash}
+		if was, ok := stored[p]; ok && c.o.UniquePayloads {
+			c.fail("I1", i+1, "one put of %s is stored twice, as %s and as %s", e.Hash, was, e.Seq)
+		}
+		stored[p] = e.Seq
 	}
 	for id, s := range c.shards {
 		slices.SortFunc(s.ordered, func(a, b string) int { return cmp.Compare(s.bySeq[a].number, s.bySeq[b].number) })
@@ -160,18 +173,32 @@ func (c *checker) readBack(events []Event) {
 	}
 }
 
-func (c *checker) lane(e Event) *laneState {
-	k := e.lane()
-	l := c.lanes[k]
-	if l == nil {
-		l = &laneState{resolved: map[string]string{}, invoked: map[string]bool{}, failures: map[string]int{}, dead: map[string]bool{}}
-		c.lanes[k] = l
+// expect makes lanes of what the triggers should have worked through and did not
+// touch, and of those that only a dead letter names. A trigger without any event
+// is taken for its first generation.
+func (c *checker) expect() {
+	for k := range c.letters {
+		c.lane(k)
 	}
-	return l
+	for _, t := range c.o.Triggers {
+		gen := 1
+		for k := range c.lanes {
+			if k.trigger == t.Name && k.stream == t.Stream {
+				gen = max(gen, k.gen)
+			}
+		}
+		for p := range c.shards {
+			if p.stream == t.Stream {
+				c.lane(lane{t.Name, gen, p})
+			}
+		}
+	}
 }
 
 func (c *checker) event(line int, e Event) {
 	switch e.Kind {
+	case Put:
+		c.puts[e.Req] = e
 	case PutOK:
 		s := c.shards[e.place()]
 		if s == nil {
@@ -183,10 +210,16 @@ func (c *checker) event(line int, e Event) {
 			c.fail("I1", line, "acknowledged record %s of %s is lost", e.Seq, e.place())
 		case r.hash != e.Hash:
 			c.fail("I1", line, "acknowledged record %s of %s reads as %s, was put as %s", e.Seq, e.place(), r.hash, e.Hash)
+		default:
+			if p, ok := c.puts[e.Req]; ok && p.Key != r.key {
+				c.fail("I1", line, "acknowledged record %s of %s reads with key %q, was put with %q", e.Seq, e.place(), r.key, p.Key)
+			}
 		}
+	case Fault:
+		c.fault()
 	case Inv:
-		c.open[e.ID] = e
 		c.invoked(line, e)
+		c.open[e.ID] = e
 	case InvEnd:
 		inv, ok := c.open[e.ID]
 		if !ok {
@@ -200,163 +233,51 @@ func (c *checker) event(line int, e Event) {
 			c.fail("I14", line, "%s %s: %d to %d counted as lost to %s; nothing may have been", e.Trigger, e.place(), e.From, e.To, e.Reason)
 			return
 		}
-		l := c.lane(e)
+		l := c.lane(e.lane())
 		l.gaps = append(l.gaps, [2]uint64{e.From, e.To})
 	case Ckpt:
 		if e.Result == "ok" {
 			c.committed(line, e)
 		}
+	case Take:
+		c.took(line, e)
 	}
-}
-
-// invoked checks order per key: a record runs for the first time only after
-// every earlier record of its key is resolved or stands before it in the batch.
-func (c *checker) invoked(line int, e Event) {
-	l, s := c.lane(e), c.shards[e.place()]
-	if s == nil {
-		return
-	}
-	inBatch := map[string]bool{}
-	for i, seq := range e.Seqs {
-		r, ok := s.bySeq[seq]
-		if !ok {
-			c.fail("I1", line, "invoked with %s of %s, which cannot be read back", seq, e.place())
-			continue
-		}
-		if i > 0 && seq <= e.Seqs[i-1] {
-			c.fail("I5", line, "batch %s is not in order of sequence at %s", e.ID, seq)
-		}
-		inBatch[seq] = true
-		if l.invoked[seq] {
-			continue
-		}
-		l.invoked[seq] = true
-		for at := c.indexOf(s, r.number) - 1; at >= 0; at-- {
-			before := s.ordered[at]
-			if s.bySeq[before].key != r.key {
-				continue
-			}
-			if !inBatch[before] && l.resolved[before] == "" && !l.gap(s.bySeq[before].number) {
-				c.fail("I5", line, "%s of key %q runs before %s of the same key is resolved", seq, r.key, before)
-			}
-			break // the one before it was checked when it ran
-		}
-	}
-}
-
-func (c *checker) indexOf(s *shard, number uint64) int {
-	if len(s.ordered) == 0 {
-		return 0
-	}
-	return int(number - s.bySeq[s.ordered[0]].number)
-}
-
-func (l *laneState) gap(number uint64) bool {
-	return slices.ContainsFunc(l.gaps, func(g [2]uint64) bool { return g[0] <= number && number < g[1] })
-}
-
-func (c *checker) ended(line int, inv, e Event) {
-	l := c.lane(inv)
-	switch e.Outcome {
-	case "done":
-		for _, seq := range inv.Seqs {
-			l.resolved[seq] = "done"
-			if s := c.shards[inv.place()]; s != nil && c.o.Poison != nil && c.o.Poison(s.bySeq[seq].hash) {
-				c.fail("I8", line, "poison record %s of %s succeeded", seq, inv.place())
-			}
-		}
-	case "partial":
-		for _, seq := range inv.Seqs {
-			if seq >= e.Seq {
-				break
-			}
-			l.resolved[seq] = "done"
-		}
-		l.failed++
-	case "error", "timeout":
-		l.failed++
-		if c.o.Retries < 0 {
-			return
-		}
-		batch := fmt.Sprint(inv.Seqs)
-		l.failures[batch]++
-		// A kill may come between the function's end and the commit that counts it.
-		if n := l.failures[batch]; n > c.o.Retries+1+c.kills {
-			c.fail("I10", line, "batch of %d from %s failed %d times; %d retries allowed, %d kills", len(inv.Seqs), inv.Seqs[0], n, c.o.Retries, c.kills)
-		}
-	}
-}
-
-// committed checks that a checkpoint covers only what is resolved, never moves
-// back, and is never written by a former owner.
-func (c *checker) committed(line int, e Event) {
-	l, s := c.lane(e), c.shards[e.place()]
-	if e.Epoch < l.epoch {
-		c.fail("I4", line, "%s %s: commit of epoch %d accepted after epoch %d", e.Trigger, e.place(), e.Epoch, l.epoch)
-	}
-	l.epoch = max(l.epoch, e.Epoch)
-	for _, seq := range e.Dead {
-		if l.dead[seq] {
-			c.fail("I9", line, "%s %s: %s buried twice", e.Trigger, e.place(), seq)
-		}
-		l.dead[seq] = true
-		if l.resolved[seq] == "" {
-			l.resolved[seq] = "dead"
-		}
-		if s != nil && c.o.Poison != nil && !c.o.Poison(s.bySeq[seq].hash) {
-			c.fail("I8", line, "%s %s: %s buried, though it is not poison", e.Trigger, e.place(), seq)
-		}
-	}
-	if e.To < l.to {
-		c.fail("I3", line, "%s %s: checkpoint fell from %d to %d", e.Trigger, e.place(), l.to, e.To)
-	}
-	if s != nil && len(s.ordered) > 0 {
-		first := s.bySeq[s.ordered[0]].number
-		for n := max(l.to, first); n < e.To; n++ {
-			i := int(n - first)
-			if i >= len(s.ordered) {
-				c.fail("I2", line, "%s %s: checkpoint %d lies beyond the last record", e.Trigger, e.place(), e.To)
-				break
-			}
-			if seq := s.ordered[i]; l.resolved[seq] == "" && !l.gap(n) {
-				c.fail("I2", line, "%s %s: checkpoint %d passes %s, which was neither done nor buried", e.Trigger, e.place(), e.To, seq)
-			}
-		}
-	}
-	l.to = max(l.to, e.To)
 }
 
 // end compares with the read-back of puts and dead letters.
 func (c *checker) end(events []Event) {
-	put := map[string]bool{}
-	letters := map[lane]map[string]int{}
+	put := map[string]map[string]bool{} // hash -> keys
 	for i, e := range events {
 		switch e.Kind {
 		case Put:
-			put[e.Hash] = true
-		case Letter:
-			k := e.lane()
-			if letters[k] == nil {
-				letters[k] = map[string]int{}
+			if put[e.Hash] == nil {
+				put[e.Hash] = map[string]bool{}
 			}
-			letters[k][e.Seq]++
+			put[e.Hash][e.Key] = true
+		case Letter:
 			if s := c.shards[e.place()]; s != nil && s.bySeq[e.Seq].hash != "" && s.bySeq[e.Seq].hash != e.Hash {
 				c.fail("I9", i+1, "dead letter of %s holds %s, the record is %s", e.Seq, e.Hash, s.bySeq[e.Seq].hash)
 			}
 		}
 	}
 	for i, e := range events {
-		if e.Kind == Read && len(put) > 0 && !put[e.Hash] {
+		if e.Kind != Read || len(put) == 0 {
+			continue
+		}
+		switch keys := put[e.Hash]; {
+		case keys == nil:
 			c.fail("I1", i+1, "record %s of %s holds what nobody put: torn", e.Seq, e.place())
+		case !keys[e.Key]:
+			c.fail("I1", i+1, "record %s of %s has key %q, with which nobody put it", e.Seq, e.place(), e.Key)
 		}
 	}
 	for k, l := range c.lanes {
 		for seq := range l.dead {
-			if n := letters[k][seq]; n != 1 {
+			if n := c.letters[k][seq]; n != 1 {
 				c.fail("I9", 0, "%s %s: %s was buried and stands %d times among the dead letters", k.trigger, k.place, seq, n)
 			}
 		}
-		for seq := range letters[k] {
+		for seq := range c.letters[k] {
 			if !l.dead[seq] {
 				c.fail("I9", 0, "%s %s: dead letter %s rides in no accepted commit", k.trigger, k.place, seq)
 			}
@@ -377,8 +298,8 @@ func (c *checker) end(events []Event) {
 		}
 		if c.o.BatchSize > 0 && c.o.Retries >= 0 && c.o.Poison != nil {
 			// Each poison record fails once on each level of halving, then by
-			// itself once and on every retry; a kill may repeat what was out.
-			if most := poison*(bits.Len(uint(c.o.BatchSize-1))+1+c.o.Retries) + c.kills*(2+bits.Len(uint(c.o.BatchSize))); l.failed > most {
+			// itself once and on every retry; a kill may repeat what no commit held.
+			if most := poison*(bits.Len(uint(c.o.BatchSize-1))+1+c.o.Retries) + l.repeats; l.failed > most {
 				c.fail("I8", 0, "%s %s: %d failed invocations for %d poison records, at most %d expected", k.trigger, k.place, l.failed, poison, most)
 			}
 		}

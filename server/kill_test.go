@@ -147,7 +147,7 @@ func TestNothingIsLostWhenTheServerIsKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range kills {
-		time.Sleep(time.Duration(20+random.IntN(280)) * time.Millisecond)
+		time.Sleep(time.Duration(20+random.IntN(480)) * time.Millisecond)
 		v.kill()
 		w.Add(history.Event{Kind: history.Fault, Reason: "SIGKILL"})
 		v = launch(t, dir, events)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -138,28 +137,7 @@ func TestAFullDiskLosesNothingAcknowledgedAndTheServiceRecovers(t *testing.T) {
 // onSmallDisk starts a server in a mount namespace of its own, on a disk of 96 MB.
 func onSmallDisk(t *testing.T, disk, data string) *victim {
 	t.Helper()
-	v := &victim{stderr: &strings.Builder{}}
-	v.cmd = exec.Command("unshare", "-rm", "sh", "-c", `mount -t tmpfs -o size=96m none "$0" && exec "$1"`, disk, os.Args[0])
-	v.cmd.Env = append(os.Environ(), "WASMILL_TEST_SERVE="+data)
-	v.cmd.Stderr = v.stderr
-	var err error
-	if v.stdin, err = v.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := v.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := v.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		_ = v.cmd.Wait()
-		t.Fatalf("the server did not come up: %v\n%s", err, v.stderr)
-	}
-	v.client = admin.NewClient(strings.TrimSpace(line))
-	return v
+	return launch(t, exec.Command("unshare", "-rm", "sh", "-c", `mount -t tmpfs -o size=96m none "$0" && exec "$1"`, disk, os.Args[0]), data)
 }
 
 // fillUp writes until there is no byte left.

@@ -61,10 +61,11 @@ type victim struct {
 	client *admin.Client
 }
 
-func launch(t *testing.T, dir, events string) *victim {
+// launch has cmd run this test binary as a server on dir, and waits until it serves.
+func launch(t *testing.T, cmd *exec.Cmd, dir string, env ...string) *victim {
 	t.Helper()
-	v := &victim{cmd: exec.Command(os.Args[0]), stderr: &strings.Builder{}}
-	v.cmd.Env = append(os.Environ(), "WASMILL_TEST_SERVE="+dir, "WASMILL_HISTORY="+events)
+	v := &victim{cmd: cmd, stderr: &strings.Builder{}}
+	v.cmd.Env = append(append(os.Environ(), "WASMILL_TEST_SERVE="+dir), env...)
 	v.cmd.Stderr = v.stderr
 	var err error
 	if v.stdin, err = v.cmd.StdinPipe(); err != nil {
@@ -119,7 +120,7 @@ func TestNothingIsLostWhenTheServerIsKilled(t *testing.T) {
 	defer w.Close()
 
 	const retries, batch = 2, 20
-	v := launch(t, dir, events)
+	v := launch(t, exec.Command(os.Args[0]), dir, "WASMILL_HISTORY="+events)
 	if _, err := v.client.CreateStream(ctx, admin.StreamSpec{Name: "in", Shards: 3}); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestNothingIsLostWhenTheServerIsKilled(t *testing.T) {
 		time.Sleep(time.Duration(20+random.IntN(480)) * time.Millisecond)
 		v.kill()
 		w.Add(history.Event{Kind: history.Fault, Reason: "SIGKILL"})
-		v = launch(t, dir, events)
+		v = launch(t, exec.Command(os.Args[0]), dir, "WASMILL_HISTORY="+events)
 		at.Store(v.client)
 	}
 	enough()

@@ -327,18 +327,11 @@ func (m *Manager) show(mp triggers.Mapping) triggers.Mapping {
 // Update changes a trigger's settings from the next unit of work on. What it
 // reads and where it started cannot be changed.
 func (m *Manager) Update(ctx context.Context, name string, change func(*triggers.Config)) (triggers.Mapping, error) {
-	unlock, err := m.lock(name)
-	if err != nil {
-		return triggers.Mapping{}, err
-	}
-	defer unlock()
-	mp, rev, err := m.get(ctx, name)
+	mp, rev, unlock, err := m.change(ctx, name)
 	if err != nil {
 		return mp, err
 	}
-	if mp.State == triggers.Deleting {
-		return mp, fmt.Errorf("%w: trigger %s is being removed", triggers.ErrNotFound, name)
-	}
+	defer unlock()
 	c := mp.Config
 	change(&c)
 	if c.Stream != mp.Config.Stream || c.Position != mp.Config.Position {
@@ -383,18 +376,11 @@ func (m *Manager) Resume(ctx context.Context, name string) (triggers.Mapping, er
 }
 
 func (m *Manager) enable(ctx context.Context, name string, enabled bool) (triggers.Mapping, error) {
-	unlock, err := m.lock(name)
-	if err != nil {
-		return triggers.Mapping{}, err
-	}
-	defer unlock()
-	mp, rev, err := m.get(ctx, name)
+	mp, rev, unlock, err := m.change(ctx, name)
 	if err != nil {
 		return mp, err
 	}
-	if mp.State == triggers.Deleting {
-		return mp, fmt.Errorf("%w: trigger %s is being removed", triggers.ErrNotFound, name)
-	}
+	defer unlock()
 	if mp.Enabled != enabled {
 		mp.Enabled, mp.Modified = enabled, time.Now().UTC().Truncate(time.Millisecond)
 		if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
@@ -456,6 +442,22 @@ func (m *Manager) finishDelete(ctx context.Context, mp triggers.Mapping) error {
 		return err
 	}
 	return m.d.Mappings.Delete(ctx, mp.Name, rev)
+}
+
+// change finds a trigger that may be changed, and keeps other calls from
+// changing it until unlock.
+func (m *Manager) change(ctx context.Context, name string) (mp triggers.Mapping, rev uint64, unlock func(), err error) {
+	if unlock, err = m.lock(name); err != nil {
+		return mp, 0, nil, err
+	}
+	mp, rev, err = m.get(ctx, name)
+	if err == nil && mp.State == triggers.Deleting {
+		err = fmt.Errorf("%w: trigger %s is being removed", triggers.ErrNotFound, name)
+	}
+	if err != nil {
+		unlock()
+	}
+	return mp, rev, unlock, err
 }
 
 // lock keeps changes of one trigger apart without holding a mutex over them.

@@ -113,14 +113,6 @@ func (r *Relay) committed(src triggers.Source, letters int) {
 	}
 }
 
-// Notify has src served soon. The journal's commits do so by themselves.
-func (r *Relay) Notify(src triggers.Source) {
-	r.mu.Lock()
-	r.of(src).due = true
-	r.mu.Unlock()
-	r.wake()
-}
-
 func (r *Relay) wake() {
 	select {
 	case r.kick <- struct{}{}:

@@ -22,11 +22,25 @@ const (
 	RecordAgeExceeded      Reason = "RecordAgeExceeded"
 	// PayloadTooLarge: the record alone exceeds 6 MB of JSON; the function never saw it.
 	PayloadTooLarge Reason = "PayloadTooLarge"
+	// TargetGone: an output's stream was deleted before the output got there.
+	TargetGone Reason = "TargetGone"
+)
+
+// Kind is what a letter holds.
+type Kind string
+
+const (
+	// KindRecord is a record that a function could not digest.
+	KindRecord Kind = ""
+	// KindOutput is a record that a function emitted to a stream that is gone.
+	// Stream and StreamID are the target's; Shard, Sequence and Number are empty.
+	KindOutput Kind = "output"
 )
 
 // Letter is one dead letter.
 type Letter struct {
-	ID string `json:"id"` // of the letter; sorts by source and position
+	Kind Kind   `json:"kind,omitempty"`
+	ID   string `json:"id"` // of the letter; sorts by source and position
 	// Where the record came from.
 	Trigger         string    `json:"trigger"` // name at the time
 	Mapping         string    `json:"mapping"` // id
@@ -40,6 +54,7 @@ type Letter struct {
 	ExplicitHashKey string    `json:"explicitHashKey,omitempty"`
 	Arrival         time.Time `json:"arrival"`
 	TraceParent     string    `json:"traceParent,omitempty"`
+	OutputID        string    `json:"outputId,omitempty"` // of an output
 	Data            []byte    `json:"data"`
 	// What it went through.
 	Reason       Reason    `json:"reason"`
@@ -49,9 +64,11 @@ type Letter struct {
 	FirstFailure time.Time `json:"firstFailure,omitzero"`
 	Buried       time.Time `json:"buried"`
 	Burial       int       `json:"burial"` // 1 for the first time
-	Function     string    `json:"function"`
-	Version      string    `json:"version"`
-	Digest       string    `json:"digest"` // SHA-256 of the code
+	// Redriving: it is being delivered again. Set when it is shown, never stored.
+	Redriving bool   `json:"redriving,omitempty"`
+	Function  string `json:"function"`
+	Version   string `json:"version"`
+	Digest    string `json:"digest"` // SHA-256 of the code
 	// Batch is the invocation it failed in last.
 	Batch struct {
 		Invocation string `json:"invocation,omitempty"`

@@ -22,6 +22,8 @@ const (
 	MemoryCap = 4_096
 	// MaxEnvironment is the total size of keys and values, in bytes.
 	MaxEnvironment = 4 << 10
+	// MaxEmits is how many streams a function may emit to. Ours.
+	MaxEmits = 32
 	// MaxCode is the size of a module, in bytes.
 	MaxCode = 256 << 20
 	// Unpublished is the version that changes with the function.
@@ -47,6 +49,9 @@ type Config struct {
 	Environment map[string]string `json:"environment,omitempty"`
 	// Description is free text, 256 characters at most.
 	Description string `json:"description,omitempty"`
+	// Emits are the streams that the function may emit records to by what it
+	// returns (docs/abi.md), MaxEmits at most. Ours.
+	Emits []string `json:"emits,omitempty"`
 }
 
 // Code is a module that was checked and compiled.

@@ -7,7 +7,10 @@
 package triggers
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/wasmill/wasmill/stream"
@@ -118,6 +121,29 @@ type Unit struct {
 	LastError    Failure   `json:"e,omitzero"`
 }
 
+// Output is a record that a function has emitted, on its way to its stream. It is
+// committed with the checkpoint of the batch it comes from, and relayed once.
+type Output struct {
+	ID           string // see [OutputID]
+	StreamID     string // incarnation of the target when it was emitted
+	Stream       string // its ARN
+	PartitionKey string
+	Data         []byte
+	TraceParent  string // of the record it comes from, or empty
+}
+
+// Redrive is a dead letter that is being delivered again.
+type Redrive struct {
+	Letter       string    `json:"l"` // id of the dead letter, its burial included
+	Bucket       uint8     `json:"b"` // of its key
+	Since        time.Time `json:"s"` // its age counts from here
+	Attempts     int       `json:"a,omitempty"`
+	Invocations  int       `json:"i,omitempty"`
+	FirstFailure time.Time `json:"ff,omitzero"`
+	NotBefore    time.Time `json:"nb,omitzero"` // end of its back-off
+	LastError    Failure   `json:"e,omitzero"`
+}
+
 // Failure is what an invocation ended with, as far as a dead letter tells it.
 type Failure struct {
 	RequestID string    `json:"r,omitempty"`
@@ -143,10 +169,14 @@ type Checkpoint struct {
 	Above uint64 `json:"above,omitempty"`
 	// Units are claimed, oldest first, waiting halves included.
 	Units []Unit `json:"units,omitempty"`
+	// Redrives are dead letters under way again, oldest command first. They stand
+	// in every commit until they are done or buried again.
+	Redrives []Redrive `json:"redrives,omitempty"`
 	// Gaps counts records that were lost to retention or damage, ever. A gap may
 	// count records in that were resolved before a restart; it is never too small.
 	Gaps uint64 `json:"gaps,omitempty"`
-	// Done counts records that were resolved by success, ever; Buried those dead-lettered.
+	// Done counts records that were resolved by success, ever, redriven ones too;
+	// Buried counts burials, those after a redrive too.
 	Done   uint64 `json:"done,omitempty"`
 	Buried uint64 `json:"buried,omitempty"`
 	// Ended: the shard is closed and everything in it is resolved.
@@ -160,6 +190,19 @@ var (
 	ErrExists = errors.New("triggers: exists")
 	// ErrInvalid means a value is out of range; the text says which.
 	ErrInvalid = errors.New("triggers: invalid")
+	// ErrBusy means another call is changing the trigger, or redriving its dead
+	// letters. Try again.
+	ErrBusy = errors.New("triggers: busy")
 	// ErrFenced means another owner has taken the shard. Stop.
 	ErrFenced = errors.New("triggers: fenced")
 )
+
+// OutputID names an output: the same each time the same record of the same
+// generation emits it, and never another's. index counts the outputs of one
+// record, or of one batch for those whose record the function did not name; they
+// go by the sequence number of the batch's first record, which is then followed
+// by a star.
+func OutputID(src Source, sequence string, index int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%s\x00%s\x00%d", src.Mapping, src.Generation, src.Shard, sequence, index))
+	return hex.EncodeToString(sum[:16])
+}

@@ -34,6 +34,10 @@ type Options struct {
 	// gap then excuses the records it covers from being resolved. Otherwise every
 	// gap breaks a promise, and excuses nothing.
 	Gaps bool
+	// Repeats is how many records of a shard one fault may make succeed again, which
+	// is what may be in flight: twice the parallel batches times their size. 0: not
+	// checked.
+	Repeats int
 }
 
 // Trigger is one of a run, and the stream that it reads.
@@ -86,6 +90,10 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 			if e.Stream == "" || e.Shard == "" {
 				return nil, fmt.Errorf("history: line %d: %s without stream or shard", len(events)+1, e.Kind)
 			}
+		case Seen:
+			if e.Stream == "" || e.ID == "" {
+				return nil, fmt.Errorf("history: line %d: %s without stream or id", len(events)+1, e.Kind)
+			}
 		}
 		events = append(events, e)
 	}
@@ -100,7 +108,8 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 	}
 	c := &checker{
 		o: o, shards: map[place]*shard{}, lanes: map[lane]*laneState{}, open: map[string]Event{},
-		puts: map[string]Event{}, letters: map[lane]map[string]int{},
+		puts: map[string]Event{}, letters: map[lane]map[string]int{}, letterIDs: map[string]bool{},
+		graves: map[string]*grave{}, outs: outputs{committed: map[string]int{}, seen: map[string]int{}},
 	}
 	c.readBack(events)
 	for i, e := range events {
@@ -108,6 +117,7 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 	}
 	c.expect()
 	c.end(events)
+	c.endOutputs()
 	slices.SortStableFunc(c.out, func(a, b Violation) int { return cmp.Compare(a.Line, b.Line) })
 	return c.out, nil
 }
@@ -121,7 +131,10 @@ type checker struct {
 	puts   map[string]Event // by request
 	faults int              // so far
 	// Of the read-back: how often a sequence number is among the dead letters.
-	letters map[lane]map[string]int
+	letters   map[lane]map[string]int
+	letterIDs map[string]bool
+	graves    map[string]*grave // dead letters, by id
+	outs      outputs
 }
 
 func (c *checker) fail(invariant string, line int, format string, args ...any) {
@@ -139,6 +152,12 @@ func (c *checker) readBack(events []Event) {
 				c.letters[e.lane()] = map[string]int{}
 			}
 			c.letters[e.lane()][e.Seq]++
+			if e.ID != "" {
+				c.letterIDs[e.ID] = true
+			}
+		}
+		if e.Kind == Seen || e.Kind == Read && e.ID != "" {
+			c.outs.sees(e)
 		}
 		if e.Kind != Read {
 			continue
@@ -155,10 +174,12 @@ func (c *checker) readBack(events []Event) {
 		s.bySeq[e.Seq] = record{e.Number, e.Key, e.Hash}
 		s.ordered = append(s.ordered, e.Seq)
 		p := payload{e.Stream, e.Hash}
-		if was, ok := stored[p]; ok && c.o.UniquePayloads {
+		if was, ok := stored[p]; ok && c.o.UniquePayloads && e.ID == "" {
 			c.fail("I1", i+1, "one put of %s is stored twice, as %s and as %s", e.Hash, was, e.Seq)
 		}
-		stored[p] = e.Seq
+		if e.ID == "" {
+			stored[p] = e.Seq
+		}
 	}
 	for id, s := range c.shards {
 		slices.SortFunc(s.ordered, func(a, b string) int { return cmp.Compare(s.bySeq[a].number, s.bySeq[b].number) })
@@ -236,8 +257,12 @@ func (c *checker) event(line int, e Event) {
 		l := c.lane(e.lane())
 		l.gaps = append(l.gaps, [2]uint64{e.From, e.To})
 	case Ckpt:
-		if e.Result == "ok" {
+		switch e.Result {
+		case "ok":
 			c.committed(line, e)
+		case "asked":
+			l := c.lane(e.lane())
+			l.asked, l.askedAt = &e, line
 		}
 	case Take:
 		c.took(line, e)
@@ -261,7 +286,7 @@ func (c *checker) end(events []Event) {
 		}
 	}
 	for i, e := range events {
-		if e.Kind != Read || len(put) == 0 {
+		if e.Kind != Read || len(put) == 0 || e.ID != "" {
 			continue
 		}
 		switch keys := put[e.Hash]; {
@@ -272,15 +297,9 @@ func (c *checker) end(events []Event) {
 		}
 	}
 	for k, l := range c.lanes {
-		for seq := range l.dead {
-			if n := c.letters[k][seq]; n != 1 {
-				c.fail("I9", 0, "%s %s: %s was buried and stands %d times among the dead letters", k.trigger, k.place, seq, n)
-			}
-		}
-		for seq := range c.letters[k] {
-			if !l.dead[seq] {
-				c.fail("I9", 0, "%s %s: dead letter %s rides in no accepted commit", k.trigger, k.place, seq)
-			}
+		c.endLetters(k, l)
+		if c.o.Repeats > 0 && l.again > c.faults*c.o.Repeats {
+			c.fail("I6", 0, "%s %s: %d records succeeded again after %d faults, at most %d each expected", k.trigger, k.place, l.again, c.faults, c.o.Repeats)
 		}
 		s := c.shards[k.place]
 		if s == nil {

@@ -28,14 +28,15 @@ const (
 	Put     Kind = "put"     // a producer is about to put: Req, Stream, Key, Hash
 	PutOK   Kind = "putok"   // it was acknowledged: Req, Stream, Shard, Seq, Hash
 	PutFail Kind = "putfail" // it was refused: Req
-	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Stream, Shard, Seqs
+	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Stream, Shard, Seqs; of a redriven letter also Letter, and Gen, Shard and Seqs are then the letter's
 	InvEnd  Kind = "invend"  // it ended: ID, Outcome, and for a partial reply Seq, the lowest failed
-	Ckpt    Kind = "ckpt"    // the journal answered: Trigger, Gen, Stream, Shard, Epoch, To (lowest unfinished number), Dead, Result
-	Take    Kind = "take"    // a poller takes a shard up: Stream, Trigger, Gen, Shard, Epoch (of its first commit), To and Spans (what is finished)
+	Ckpt    Kind = "ckpt"    // the journal is asked (Result: asked) or answered: Trigger, Gen, Stream, Shard, Epoch, To (lowest unfinished number), Dead, DeadIDs, Out, Redriving, Redriven, Again, Result
+	Take    Kind = "take"    // a poller takes a shard up: Stream, Trigger, Gen, Shard, Epoch (of its first commit), To, Spans (what is finished) and Redriving
 	Gap     Kind = "gap"     // records were lost and counted: Trigger, Gen, Stream, Shard, From, To (exclusive), Reason
 	Fault   Kind = "fault"   // the test broke something: Reason
-	Read    Kind = "read"    // read-back of a record: Stream, Shard, Seq, Number, Key, Hash
-	Letter  Kind = "letter"  // read-back of a dead letter: Trigger, Gen, Stream, Shard, Seq, Hash
+	Read    Kind = "read"    // read-back of a record: Stream, Shard, Seq, Number, Key, Hash; ID of the output that it is, which is then Seen
+	Letter  Kind = "letter"  // read-back of a dead letter: ID, Trigger, Gen, Stream, Shard, Seq, Hash
+	Seen    Kind = "seen"    // read-back of an output, in a stream without Read or as a dead letter whose target is gone: Stream (the target), ID
 )
 
 // Event is one line. Which fields it has depends on Kind. Shard ids are those of
@@ -58,10 +59,23 @@ type Event struct {
 	Key     string   `json:"key,omitempty"`
 	Hash    string   `json:"hash,omitempty"`
 	Outcome string   `json:"outcome,omitempty"` // done, partial, error, timeout, throttled, infra
-	Result  string   `json:"result,omitempty"`  // ok, stale, unknown
-	Dead    []string `json:"dead,omitempty"`    // sequence numbers buried by this commit
-	Spans   []Span   `json:"spans,omitempty"`
-	Reason  string   `json:"reason,omitempty"`
+	Result  string   `json:"result,omitempty"`  // ok, stale, unknown; asked: on its way
+	Dead    []string `json:"dead,omitempty"`    // sequence numbers of records that this commit buries for the first time
+	DeadIDs []string `json:"deadIds,omitempty"` // their letters' ids, in the same order
+	// Letter is the id of the dead letter that is invoked.
+	Letter string `json:"letter,omitempty"`
+	// Out are the outputs that a commit holds, as [OutName] writes them.
+	Out []string `json:"out,omitempty"`
+	// Redriving are the ids of letters that stand in the checkpoint as being
+	// delivered again, in its order.
+	Redriving []string `json:"redriving,omitempty"`
+	// Redriven are the ids of letters that a commit ends, by success or because
+	// they are buried again: then Again has, at the same index, the new letter's
+	// id. It may be left out when none was.
+	Redriven []string `json:"redriven,omitempty"`
+	Again    []string `json:"again,omitempty"`
+	Spans    []Span   `json:"spans,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
 }
 
 // Span is the records of [From, To) whose bucket (the low six bits of the MD5
@@ -71,6 +85,9 @@ type Span struct {
 	From    uint64 `json:"f"`
 	To      uint64 `json:"t"` // exclusive
 }
+
+// OutName is how Event.Out names an output: by the name of its target stream and its id.
+func OutName(stream, id string) string { return stream + "/" + id }
 
 // Hash is the digest by which histories name payloads.
 func Hash(data []byte) string {

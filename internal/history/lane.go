@@ -3,6 +3,7 @@ package history
 import (
 	"crypto/md5"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -29,6 +30,11 @@ type laneState struct {
 	uncounted map[string]int // batch whose last failure a kill may undo -> commits since
 	undone    map[string]int // batch -> failures that a kill may have undone
 	repeats   int            // their sum
+
+	again     int      // successes of records that had succeeded
+	redriving []string // letters that the newest Ckpt or Take names
+	asked     *Event   // the commit that has no answer yet
+	askedAt   int
 }
 
 // counted is how many commits must follow a failure before one of them surely
@@ -59,6 +65,7 @@ func (c *checker) fault() {
 		}
 		clear(l.uncounted)
 	}
+	c.faultLetters()
 }
 
 // invoked checks that no two invocations under way share a key; order per key:
@@ -71,12 +78,18 @@ func (c *checker) invoked(line int, e Event) {
 		return
 	}
 	// Nobody runs a batch again in the same life before its failure is durable.
-	delete(l.uncounted, fmt.Sprint(e.Seqs))
+	if e.Letter == "" {
+		delete(l.uncounted, fmt.Sprint(e.Seqs))
+	} else {
+		c.letterInvoked(line, e)
+	}
 	busy := map[string]string{} // key -> invocation
 	for id, o := range c.open {
-		if o.lane() == e.lane() {
+		// A letter may come from another shard than the one that runs it.
+		letters := (o.Letter != "" || e.Letter != "") && o.Trigger == e.Trigger && o.Stream == e.Stream
+		if there := c.shards[o.place()]; there != nil && (letters || o.lane() == e.lane()) {
 			for _, seq := range o.Seqs {
-				busy[s.bySeq[seq].key] = id
+				busy[there.bySeq[seq].key] = id
 			}
 		}
 	}
@@ -93,6 +106,10 @@ func (c *checker) invoked(line int, e Event) {
 		inBatch[seq] = true
 		if id, ok := busy[r.key]; ok {
 			c.fail("I5", line, "%s of key %q runs while invocation %s has that key", seq, r.key, id)
+		}
+		c.keyIsFree(line, e, r.key)
+		if e.Letter != "" {
+			continue // records that it stands before ran long ago
 		}
 		c.again(line, e, l, seq, r)
 		for at := c.indexOf(s, r.number) - 1; at >= 0; at-- {
@@ -136,9 +153,16 @@ func (l *laneState) gap(number uint64) bool {
 }
 
 func (c *checker) ended(line int, inv, e Event) {
+	if inv.Letter != "" {
+		c.letterEnded(line, inv, e)
+		return
+	}
 	l := c.lane(inv.lane())
 	batch := fmt.Sprint(inv.Seqs)
 	done := func(seq string) {
+		if l.resolved[seq] == "done" {
+			l.again++
+		}
 		l.resolved[seq], l.doneAt[seq] = "done", c.faults
 		if s := c.shards[inv.place()]; s != nil && c.o.Poison != nil && c.o.Poison(s.bySeq[seq].hash) {
 			c.fail("I8", line, "poison record %s of %s succeeded", seq, inv.place())
@@ -190,6 +214,10 @@ func (c *checker) committed(line int, e Event) {
 		}
 		c.buried(line, e, seq)
 	}
+	c.bury(line, e)
+	c.redrives(line, e, l)
+	c.outCommitted(line, e)
+	l.asked = nil
 	if e.To < l.to {
 		c.fail("I3", line, "%s %s: checkpoint fell from %d to %d", e.Trigger, e.place(), l.to, e.To)
 	}
@@ -212,16 +240,28 @@ func (c *checker) took(line int, e Event) {
 	if s := c.shards[e.place()]; !killed && s != nil && len(s.ordered) > 0 && e.To > max(l.to, s.bySeq[s.ordered[0]].number) {
 		c.fail("I3", line, "%s %s: taken up at %d, above the checkpoint %d, with no fault since", e.Trigger, e.place(), e.To, l.to)
 	}
-	letters := c.letters[e.lane()]
-	if !killed {
-		letters = nil
+	// A commit that was asked for tells what a kill may have kept from being told.
+	letters := map[string]int{}
+	if killed {
+		maps.Copy(letters, c.letters[e.lane()])
+		if l.asked != nil {
+			for _, seq := range l.asked.Dead {
+				letters[seq] = max(letters[seq], 1)
+			}
+		}
 	}
+	before := len(l.dead)
 	c.passed(line, e, Span{^uint64(0), l.to, e.To}, letters)
 	for _, span := range e.Spans {
 		for _, seq := range c.passed(line, e, span, letters) {
 			l.taken[seq] = true
 		}
 	}
+	if l.asked != nil && len(l.dead) > before {
+		c.bury(line, *l.asked)
+	}
+	c.tookLetters(line, e, l)
+	c.unanswered(l)
 	// A poller that ends well commits what it knows.
 	clear(l.uncounted)
 	l.to, l.seen = max(l.to, e.To), c.faults
@@ -230,12 +270,16 @@ func (c *checker) took(line int, e Event) {
 // buried says that a commit holds a dead letter.
 func (c *checker) buried(line int, e Event, seq string) {
 	l, s := c.lane(e.lane()), c.shards[e.place()]
+	c.markDead(l, seq)
+	if s != nil && c.o.Poison != nil && !c.o.Poison(s.bySeq[seq].hash) {
+		c.fail("I8", line, "%s %s: %s buried, though it is not poison", e.Trigger, e.place(), seq)
+	}
+}
+
+func (c *checker) markDead(l *laneState, seq string) {
 	l.dead[seq] = true
 	if l.resolved[seq] == "" {
 		l.resolved[seq] = "dead"
-	}
-	if s != nil && c.o.Poison != nil && !c.o.Poison(s.bySeq[seq].hash) {
-		c.fail("I8", line, "%s %s: %s buried, though it is not poison", e.Trigger, e.place(), seq)
 	}
 }
 

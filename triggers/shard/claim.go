@@ -22,10 +22,15 @@ func (m *Machine) claim() {
 			return
 		}
 		mask, slot, ok := allBuckets, 0, true
-		if m.cfg.Parallel == 1 {
-			ok = m.due(ready, m.waiting, m.waitingBytes(ready), 0)
-		} else {
+		switch {
+		case m.cfg.Parallel > 1:
 			mask, slot, ok = m.dueGroup(ready, free)
+		case m.redrives.parked == 0:
+			ok = m.due(ready, m.waiting, m.waitingBytes(ready), 0)
+		default:
+			// Keys of redriven letters wait, and nobody else for them: the claim is
+			// of what it takes from, as with many slots.
+			mask, ok = ready, m.due(ready, m.waitingRecords(ready), m.waitingBytes(ready), 0)
 		}
 		if !ok {
 			m.starved = true
@@ -38,6 +43,9 @@ func (m *Machine) claim() {
 		}
 	}
 }
+
+// ready are the idle buckets with waiting records.
+func (m *Machine) ready() uint64 { return m.waitingIn &^ (m.held | m.redrives.parked) }
 
 // settleSlots keeps one time for each free slot: new ones are free from now.
 func (m *Machine) settleSlots(free int) {
@@ -53,6 +61,13 @@ func (m *Machine) waitingBytes(set uint64) int64 {
 	var n int64
 	for ; set != 0; set &= set - 1 {
 		n += m.buckets[bits.TrailingZeros64(set)].bytes
+	}
+	return n
+}
+
+func (m *Machine) waitingRecords(set uint64) (n int) {
+	for ; set != 0; set &= set - 1 {
+		n += m.buckets[bits.TrailingZeros64(set)].count
 	}
 	return n
 }

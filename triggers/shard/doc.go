@@ -40,20 +40,42 @@
 //     is beyond it silently, here it is counted and told of ([Lost]).
 //   - A record whose event alone exceeds 6 MB is buried without an attempt.
 //
+// # Outputs
+//
+// What an invocation emits goes into the commit of the records that it resolves,
+// or nowhere: a failed attempt emits nothing, and a partial reply only what comes
+// from before its lowest failed record. Thus an output is in exactly one durable commit
+// if its record was done, however often the function ran.
+//
+// # Redrives
+//
+// A dead letter can be delivered again ([Redrive]): alone, with a full quota and
+// an age that counts from the command. It is no unit of records and has no slot.
+// Once it is durable that it is redriven it takes its bucket, as soon as no
+// unit has that, and keeps it, through its back-offs, until it is done or buried
+// again; so it goes before whatever waits there, and letters of a bucket go one after the
+// other. It is invoked when fewer than n invocations are out, and takes turns
+// with units for that. At n = 1, where a unit claims all buckets, one that is
+// formed while a letter has a bucket claims those it takes records from, so that a
+// letter that keeps failing holds up no other keys, up to the look-ahead below.
+// Every commit names the letters under way, and the one that ends a letter
+// says so.
+//
 // # Commits
 //
 // A commit holds the checkpoint and the dead letters in one. It carries the
 // whole retry state, so that a machine made from it goes on with the same units
 // and counts; the invocation that was out at a crash is repeated and was
 // not counted. Nothing that follows a dead letter in its buckets is invoked before
-// the letter is durable. Failures, splits and dead letters go at once; mere
+// the letter is durable. Failures, splits, dead letters, redrives and outputs go at once; mere
 // progress waits up to 5 ms while other work is out, or until the commit
 // before it is answered. While the journal fails nothing new is invoked.
 //
 // # Memory
 //
 // At most 10 x n x BatchSize numbers lie between the lowest unresolved record
-// and the last one read, and at most 32 MiB are pinned. When that is reached
+// and the last one read, and at most 32 MiB are pinned, outputs that are not durable
+// included; when these alone are as much, nothing is invoked. When that is reached
 // and a slot is idle because every record in memory is behind a unit of its
 // bucket, those records are released and read again when their turn comes.
 package shard

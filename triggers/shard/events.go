@@ -13,6 +13,10 @@ import (
 // hash key.
 const Buckets = 64
 
+// MaxRedrives is how many dead letters a machine delivers again at a time: all of
+// them stand in every commit.
+const MaxRedrives = 100
+
 // Config is what the machine needs to know of a trigger. Values are not
 // checked: package triggers did.
 type Config struct {
@@ -83,7 +87,12 @@ type Settled struct {
 	Outcome runtime.Outcome
 	// FirstFailed is, with outcome Partial, the index in Invoke.Numbers of the
 	// lowest record the function named; -1 when a named id is not in the batch.
+	// Of a dead letter either is a failed attempt.
 	FirstFailed int
+	// Outputs are what the function emitted, less those of records at or above
+	// FirstFailed. They are committed with the records they come from, and
+	// dropped if the invocation resolved none.
+	Outputs []triggers.Output
 	// Failure is ignored with Done. Of an attempt it is kept for dead letters;
 	// of a throttle and the like it is for [Status] alone.
 	Failure triggers.Failure
@@ -117,6 +126,27 @@ type Configured struct{ Config Config }
 // Resized changes Config.Parallel alone.
 type Resized struct{ Parallel int }
 
+// Redrive delivers dead letters again, each alone and in the order given for each
+// bucket. A letter of an id that waits, is under way, or is settled by a commit
+// that is not durable yet is left as it is; whoever sends one must have found it
+// among the dead letters after that. No more than [MaxRedrives] may be open, that
+// is neither done nor buried again; the caller counts ([Status].Redrives,
+// Checkpoint.Redrives), and what is over is ignored. So is everything after the
+// commit that says Ended. A letter is taken for sure when it stands in
+// Checkpoint.Redrives of a durable commit. That is so while draining too: it is
+// then delivered by the next machine.
+type Redrive struct{ Letters []Redriven }
+
+// Redriven is a dead letter to deliver again.
+type Redriven struct {
+	Letter string // id
+	Bucket uint8  // of its key, 0 to 63
+}
+
+// Held starts no new invocation while Why is not empty; those out may end. Why
+// is then [Status].WaitsFor.
+type Held struct{ Why string }
+
 // Drain starts nothing more. Finished comes once nothing is out and all is committed.
 type Drain struct{}
 
@@ -128,6 +158,8 @@ func (Committed) event()  {}
 func (Woken) event()      {}
 func (Configured) event() {}
 func (Resized) event()    {}
+func (Redrive) event()    {}
+func (Held) event()       {}
 func (Drain) event()      {}
 
 // Effect is what the caller has to do. The types below are all there are.
@@ -152,17 +184,23 @@ type Fetch struct {
 type Invoke struct {
 	Unit       uint64 // a new one for every half and remainder; the same for a retry
 	Numbers    []uint64
-	Attempt    int // 1 + those that counted against the quota so far
-	Invocation int // 1 + all invocations of this unit so far
+	Letter     string // id of a dead letter that is delivered again, instead of Numbers
+	Attempt    int    // 1 + those that counted against the quota so far
+	Invocation int    // 1 + all invocations of this unit so far
 }
 
-// Commit makes a checkpoint and its dead letters durable, as one. At most one
+// Commit makes a checkpoint, its dead letters and outputs durable, as one. At most one
 // is outstanding. Answered by Committed.
 type Commit struct {
 	ID         uint64
 	Checkpoint triggers.Checkpoint
 	Buried     []Burial
-	// Urgent: it carries dead letters, retry state or an ending. Otherwise it is
+	// Outputs are what functions have emitted, in the order of their invocations' ends.
+	Outputs []triggers.Output
+	// Redriven are ids of dead letters that are done, or buried again (then they
+	// are in Buried too): the letter of that id is no more.
+	Redriven []string
+	// Urgent: it carries dead letters, outputs, retry state, redrives or an ending. Otherwise it is
 	// mere progress, which the machine has held back for a moment already.
 	Urgent bool
 }
@@ -171,6 +209,7 @@ type Commit struct {
 // released after the commit.
 type Burial struct {
 	Number       uint64
+	Letter       string // id of the redriven letter that is buried again, instead of Number
 	Reason       dlq.Reason
 	Attempts     int // that counted
 	Invocations  int // all, of the unit it was in last

@@ -16,6 +16,7 @@ type journal struct {
 	sent        Commit        // the outstanding one
 	sentCount   uint64        // resolved when it was made
 	sentPins    []int32       // of its burials
+	sentBytes   int64         // of its outputs
 	failing     bool          // it failed, and has not succeeded since
 	failures    int           // in a row
 	redoAt      time.Duration // when to ask for it again; with redo
@@ -25,6 +26,8 @@ type journal struct {
 	dirtySince    time.Duration // with dirty
 	burials       []Burial
 	burialPins    []int32
+	outputs       []triggers.Output
+	outputBytes   int64
 
 	resolved, durable uint64 // records resolved in this life, and of these committed
 	committedNext     uint64
@@ -72,16 +75,20 @@ func (m *Machine) commit() {
 		return
 	}
 	m.commitID++
-	m.sent = Commit{ID: m.commitID, Checkpoint: m.checkpoint(over), Buried: m.burials, Urgent: m.urgent}
-	m.sentCount, m.sentPins = m.resolved, m.burialPins
+	m.sent = Commit{
+		ID: m.commitID, Checkpoint: m.checkpoint(over),
+		Buried: m.burials, Outputs: m.outputs, Redriven: m.redrives.redriven, Urgent: m.urgent,
+	}
+	m.sentCount, m.sentPins, m.sentBytes = m.resolved, m.burialPins, m.outputBytes
 	m.burials, m.burialPins = nil, nil
+	m.outputs, m.outputBytes, m.redrives.redriven = nil, 0, nil
 	m.outstanding, m.dirty, m.urgent = true, false, false
 	m.emit(m.sent)
 }
 
 // over says that everything of a closed shard is resolved.
 func (m *Machine) over() bool {
-	return m.ended && m.leap == 0 && m.base >= m.endAt && len(m.chains) == 0
+	return m.ended && m.leap == 0 && m.base >= m.endAt && len(m.chains) == 0 && len(m.redrives.letters) == 0
 }
 
 // committed takes in how a commit went.
@@ -102,7 +109,11 @@ func (m *Machine) committed(ev Committed) {
 		m.outstanding, m.failing, m.failures = false, false, 0
 		m.durableID, m.durable = ev.ID, m.sentCount
 		m.committedNext = m.sent.Checkpoint.Next
+		m.pinned -= m.sentBytes
 		for i, b := range m.sent.Buried {
+			if b.Letter != "" {
+				continue
+			}
 			m.pinned -= int64(m.sentPins[i])
 			m.freed = append(m.freed, b.Number)
 			if b.Number >= m.base {
@@ -110,7 +121,7 @@ func (m *Machine) committed(ev Committed) {
 			}
 		}
 		ended := m.sent.Checkpoint.Ended
-		m.sent, m.sentPins = Commit{}, nil
+		m.sent, m.sentPins, m.sentBytes = Commit{}, nil, 0
 		if ended {
 			m.settleBase()
 			m.release()
@@ -123,7 +134,7 @@ func (m *Machine) committed(ev Committed) {
 func (m *Machine) checkpoint(over bool) triggers.Checkpoint {
 	cp := triggers.Checkpoint{
 		Next: m.base, Gaps: m.gaps, Done: m.doneCount, Buried: m.buriedCount,
-		Above: m.above(m.open()), Ended: over,
+		Above: m.above(m.open()), Ended: over, Redrives: m.redrives.written(),
 	}
 	cp.Finished = m.finishedSpans()
 	for _, c := range m.chains {
@@ -194,8 +205,10 @@ func (m *Machine) restore(cp triggers.Checkpoint) {
 	claims := map[uint64]*chain{}
 	for _, w := range cp.Units {
 		u := &unit{
-			id: w.ID, split: true, unread: true, spans: w.Spans, until: w.NotBefore,
-			attempts: w.Attempts, invocations: w.Invocations, first: w.FirstFailure, last: w.LastError,
+			id: w.ID, split: true, unread: true, spans: w.Spans,
+			tries: tries{
+				attempts: w.Attempts, invocations: w.Invocations, first: w.FirstFailure, last: w.LastError, until: w.NotBefore,
+			},
 		}
 		c := claims[w.Claim]
 		if c == nil {
@@ -215,16 +228,23 @@ func (m *Machine) restore(cp triggers.Checkpoint) {
 		slices.Reverse(c.units) // the oldest runs first
 		m.held |= c.mask
 	}
+	m.restoreRedrives(cp.Redrives)
 }
 
-// clampBackoffs brings the back-offs of restored units onto the machine's
+// clampBackoffs brings the back-offs of what was restored onto the machine's
 // clock. A wall clock that was set back does not make them longer than they can be.
 func (m *Machine) clampBackoffs(now time.Time) {
+	clamp := func(t *tries) {
+		if wait := t.until.Sub(now); !t.until.IsZero() && wait > 0 {
+			t.delayed, t.notBefore = true, min(wait, triggers.MaxBackoff)
+		}
+	}
 	for _, c := range m.chains {
 		for _, u := range c.units {
-			if wait := u.until.Sub(now); !u.until.IsZero() && wait > 0 {
-				u.delayed, u.notBefore = true, min(wait, triggers.MaxBackoff)
-			}
+			clamp(&u.tries)
 		}
+	}
+	for _, r := range m.redrives.letters {
+		clamp(&r.tries)
 	}
 }

@@ -65,6 +65,8 @@ type Machine struct {
 
 	reader
 	journal
+	redrives redrives
+	idleWhy  string // of Held
 
 	wake, asked time.Duration // when Woken is wanted, and when it was last asked for
 	draining    bool
@@ -137,6 +139,10 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		c := m.cfg.Config
 		c.Parallel = ev.Parallel
 		m.cfg = newSettings(c)
+	case Redrive:
+		m.redrive(ev)
+	case Held:
+		m.idleWhy = ev.Why
 	case Drain:
 		m.draining = true
 	}
@@ -148,6 +154,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	m.advanceAll()
 	m.settleBase()
 	m.jump()
+	m.advanceRedrives()
 	before := m.resolved
 	if m.claim(); m.resolved != before {
 		m.settleBase() // records were too old
@@ -194,10 +201,14 @@ func (m *Machine) wakeAt(t time.Duration) {
 }
 
 // blocked says that nothing may be invoked: the journal fails, or too much
-// would have to be repeated after a crash.
+// would have to be repeated after a crash, or is in memory for want of a
+// commit, or the caller says so.
 func (m *Machine) blocked() bool {
-	return m.failing || m.resolved-m.durable >= max(m.cfg.ahead(), uncommitted)
+	return m.failing || m.idleWhy != "" || m.resolved-m.durable >= max(m.cfg.ahead(), uncommitted) || m.flooded()
 }
+
+// flooded says that outputs which are not durable take all the memory there is.
+func (m *Machine) flooded() bool { return m.outputBytes+m.sentBytes >= m.cfg.PinnedBytes }
 
 // settleBase finds the lowest number that is not resolved.
 func (m *Machine) settleBase() {

@@ -356,7 +356,7 @@ func (m *Machine) unload() {
 	if m.pinned < m.cfg.PinnedBytes || m.waiting == m.gone || (m.caught && !m.news) {
 		return
 	}
-	set := m.waitingIn & m.held
+	set := m.waitingIn &^ m.ready()
 	switch {
 	case m.restoring():
 		set = m.waitingIn
@@ -382,11 +382,12 @@ func (m *Machine) unload() {
 // release says what need not be held any longer.
 func (m *Machine) release() {
 	below := m.base
-	for i := range m.sent.Buried {
-		below = min(below, m.sent.Buried[i].Number)
-	}
-	for i := range m.burials {
-		below = min(below, m.burials[i].Number)
+	for _, buried := range [...][]Burial{m.sent.Buried, m.burials} {
+		for i := range buried {
+			if buried[i].Letter == "" {
+				below = min(below, buried[i].Number)
+			}
+		}
 	}
 	for _, run := range m.runs {
 		if run[len(run)-1] < below {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/batch"
 )
 
@@ -60,7 +61,8 @@ func (m *Machine) settle(ev Settled) {
 		}
 	}
 	if c == nil {
-		return // of a life before
+		m.settleRedrive(ev)
+		return
 	}
 	u, cfg := c.top(), c.cfg
 	c.out = false
@@ -74,10 +76,12 @@ func (m *Machine) settle(ev Settled) {
 	}
 	switch {
 	case outcome == runtime.Done:
+		m.output(ev.Outputs)
 		m.success(c, len(u.numbers))
 		c.pop()
 	case outcome == runtime.Partial && 0 < ev.FirstFailed && ev.FirstFailed < len(u.numbers):
 		// Progress: the rest is a unit of its own with a full quota.
+		m.output(ev.Outputs)
 		m.success(c, ev.FirstFailed)
 		rest := m.newUnit(u.numbers, u.to)
 		rest.split, rest.first, rest.last = true, m.wall, ev.Failure
@@ -86,23 +90,46 @@ func (m *Machine) settle(ev Settled) {
 	case runtime.Attempted(outcome):
 		m.failed(c, u, cfg, ev)
 	default:
-		u.refusals++
-		said := ev.Failure
-		u.refusal = &said
-		m.delay(u, batch.Backoff(hostBackoff, hostLimit, u.refusals, m.rand.Uint64()))
-		m.touch()
+		m.refused(&u.tries, ev.Failure)
 	}
+}
+
+// output puts what an invocation emitted into the next commit.
+func (m *Machine) output(outputs []triggers.Output) {
+	if len(outputs) == 0 {
+		return
+	}
+	m.outputs = append(m.outputs, outputs...)
+	for i := range outputs {
+		n := int64(len(outputs[i].Data) + len(outputs[i].PartitionKey))
+		m.outputBytes += n
+		m.pinned += n
+	}
+	m.urge()
+}
+
+// refused puts off what the function has not seen.
+func (m *Machine) refused(t *tries, said triggers.Failure) {
+	t.refusals++
+	t.refusal = &said
+	m.delay(t, batch.Backoff(hostBackoff, hostLimit, t.refusals, m.rand.Uint64()))
+	m.touch()
+}
+
+// attempted counts a failed attempt.
+func (m *Machine) attempted(t *tries, f triggers.Failure) {
+	t.attempts++
+	t.refusals, t.refusal = 0, nil
+	t.last = f
+	if t.first.IsZero() {
+		t.first = m.wall
+	}
+	m.urge()
 }
 
 // failed counts an attempt and decides: halve, try again later, or bury.
 func (m *Machine) failed(c *chain, u *unit, cfg *settings, ev Settled) {
-	u.attempts++
-	u.refusals, u.refusal = 0, nil
-	u.last = ev.Failure
-	if u.first.IsZero() {
-		u.first = m.wall
-	}
-	m.urge()
+	m.attempted(&u.tries, ev.Failure)
 	switch {
 	case cfg.Bisect && len(u.numbers) > 1:
 		n := batch.Halve(len(u.numbers))
@@ -115,14 +142,14 @@ func (m *Machine) failed(c *chain, u *unit, cfg *settings, ev Settled) {
 	case cfg.Retries >= 0 && u.attempts > cfg.Retries:
 		m.buryAll(c, u, dlq.RetryAttemptsExhausted)
 	default:
-		m.delay(u, batch.RetryBackoff(cfg.Backoff, u.attempts, m.rand.Uint64()))
+		m.delay(&u.tries, batch.RetryBackoff(cfg.Backoff, u.attempts, m.rand.Uint64()))
 		m.await(c) // the count is durable before the next attempt: a kill costs one at most
 	}
 }
 
-func (m *Machine) delay(u *unit, d time.Duration) {
-	u.delayed, u.notBefore = true, m.now+d
-	u.until = m.wall.Add(d)
+func (m *Machine) delay(t *tries, d time.Duration) {
+	t.delayed, t.notBefore = true, m.now+d
+	t.until = m.wall.Add(d)
 }
 
 // buryAll gives up a unit.

@@ -13,7 +13,7 @@ type Status struct {
 	Committed uint64 // Next of the last checkpoint known to be durable
 	Read      uint64 // number after the last record read
 	Waiting   int    // records read and in no unit
-	Out       int    // units at the function
+	Out       int    // units and letters at the function
 	Parallel  int    // how many may be
 	Pinned    int64  // bytes held in memory
 	Caught    bool   // everything stored has been read
@@ -26,6 +26,7 @@ type Status struct {
 	Draining    bool
 	Finished    bool
 	Units       []UnitStatus
+	Redrives    []RedriveStatus // open ones, oldest command first
 }
 
 // UnitState is what a unit does.
@@ -35,7 +36,7 @@ const (
 	UnitOut     UnitState = "out"      // at the function
 	UnitReady   UnitState = "ready"    // waits for a slot
 	UnitBackoff UnitState = "back-off" // waits for Until
-	UnitSibling UnitState = "sibling"  // waits for the half before it
+	UnitSibling UnitState = "sibling"  // waits for the half before it; a letter: for what has its bucket
 	UnitReading UnitState = "reading"  // its records are being read again
 	UnitCommit  UnitState = "commit"   // waits for its dead letters or attempts to be durable
 )
@@ -47,6 +48,19 @@ type UnitStatus struct {
 	Buckets      int // it holds
 	From, To     uint64
 	Records      int
+	Attempts     int
+	Invocations  int
+	FirstFailure time.Time
+	LastError    triggers.Failure // of an attempt, or of a throttle and the like since
+	Until        time.Time        // with UnitBackoff
+}
+
+// RedriveStatus is a dead letter that is being delivered again.
+type RedriveStatus struct {
+	Letter       string // id
+	Bucket       uint8
+	State        UnitState // never UnitReading
+	Since        time.Time
 	Attempts     int
 	Invocations  int
 	FirstFailure time.Time
@@ -85,7 +99,38 @@ func (m *Machine) Status() Status {
 			s.Units = append(s.Units, us)
 		}
 	}
+	for _, r := range m.redrives.letters {
+		if r.settled {
+			continue
+		}
+		rs := RedriveStatus{
+			Letter: r.letter, Bucket: r.bucket, State: m.redriveState(r), Since: r.since,
+			Attempts: r.attempts, Invocations: r.invocations, FirstFailure: r.first, LastError: r.last,
+		}
+		if r.refusal != nil {
+			rs.LastError = *r.refusal
+		}
+		if rs.State == UnitBackoff {
+			rs.Until = r.until
+		}
+		s.Redrives = append(s.Redrives, rs)
+	}
 	return s
+}
+
+func (m *Machine) redriveState(r *redrive) UnitState {
+	switch {
+	case r.out:
+		return UnitOut
+	case r.delayed && m.now < r.notBefore:
+		return UnitBackoff
+	case r.wait > m.durableID:
+		return UnitCommit
+	case !r.holds:
+		return UnitSibling
+	default:
+		return UnitReady
+	}
 }
 
 func (m *Machine) unitState(c *chain, u *unit) UnitState {
@@ -114,10 +159,16 @@ func (m *Machine) waitsFor() string {
 		return "the journal cannot be written; nothing is invoked until it can"
 	case m.draining:
 		return "draining: nothing new is started"
+	case m.idleWhy != "":
+		return m.idleWhy
+	case m.flooded():
+		return "outputs that are not durable yet take all the memory there is"
 	case m.blocked():
 		return "the last commit is not durable yet, and too many records would run again after a crash"
 	case m.leap != 0:
 		return "records before a gap are still open"
+	case m.out >= m.cfg.Parallel:
+		return "" // as busy as it may be
 	}
 	backoff, out, other := 0, 0, 0
 	for _, c := range m.chains {
@@ -137,13 +188,15 @@ func (m *Machine) waitsFor() string {
 	case free <= 0 && backoff > 0 && out == 0 && other == 0:
 		return "every slot is in back-off after failures"
 	case free <= 0 && out > 0:
-		return "" // as busy as it may be
+		return "" // those in back-off keep their slots
 	case free <= 0:
 		return "units are being read, or their dead letters written"
 	case m.ready() != 0 && m.cfg.Window > 0:
 		return "the batching window is open"
 	case m.ready() != 0:
 		return "more records are being read"
+	case m.waiting > 0 && m.waitingIn&m.redrives.parked != 0:
+		return "all records read belong to keys whose earlier records, or dead letters that are redriven, are not resolved yet"
 	case m.waiting > 0:
 		return "all records read belong to keys whose earlier records are not resolved yet"
 	case m.ended:

@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"bufio"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -23,7 +24,10 @@ var update = flag.Bool("update", false, "write the traces of the stories anew")
 //	config parallel=1 batch=8 retries=1 window=5s age=60s retention=24h backoff=500ms bisect partial maxbytes=300 pinned=1000
 //	seen invoke bury finished    what is traced, from here on: invoke, bury, finished, gap, lost, commit, fetch, wake, release
 //	put 8 | put a b a            records of key a, or of these keys; then size=100, age=80s
-//	done 1-4 | fail | timeout | throttle | infra | partial 1-4 at=3 | partial 1-4 at=bad      a unit by its records
+//	done 1-4 | fail | timeout | throttle | infra | partial 1-4 at=3 | partial 1-4 at=bad      a unit by its records, or a letter
+//	... emit=2                   each record gives out two
+//	redrive X:a Y:b              of letters X, of key a, and Y
+//	held the target is full      until held alone
 //	wait 5s                      time passes, and timers fire
 //	hold commits | fetches       from here on they are answered by the next two, until free commits | fetches
 //	commit ok | failed | lost | fenced        (failed: it had arrived; lost: it had not)
@@ -187,7 +191,21 @@ func (s *story) do(words []string) {
 	if len(words) > 1 {
 		arg = words[1]
 	}
+	s.emits = 0
+	if key, value, _ := strings.Cut(words[len(words)-1], "="); key == "emit" {
+		s.emits, _ = strconv.Atoi(value)
+	}
 	switch words[0] {
+	case "redrive":
+		var letters []*letterFate
+		for _, w := range words[1:] {
+			id, key, _ := strings.Cut(w, ":")
+			letters = append(letters, s.letter(id, key[0]-'a'))
+		}
+		s.redrive(letters...)
+	case "held":
+		s.why = strings.Join(words[1:], " ")
+		s.step(shard.Held{Why: s.why})
 	case "seen":
 		clear(s.seen)
 		for _, w := range words[1:] {
@@ -284,6 +302,12 @@ func (s *story) do(words []string) {
 				s.got[len(s.got)-1] += ", " + kind
 			}
 		}
+		for _, r := range st.Redrives {
+			s.got = append(s.got, fmt.Sprintf("redrive %s, attempts %d: %s", r.Letter, r.Attempts, r.State))
+			if kind := r.LastError.Type; kind != "" && kind != "Oops" {
+				s.got[len(s.got)-1] += ", " + kind
+			}
+		}
 	default:
 		s.t.Fatalf("step %q", words[0])
 	}
@@ -315,7 +339,7 @@ func (s *story) puts(words []string) {
 func (s *story) unit(records string) int {
 	s.t.Helper()
 	for i, e := range s.out {
-		if ranges(e.Numbers) == records {
+		if cmp.Or(e.Letter, ranges(e.Numbers)) == records {
 			return i
 		}
 	}

@@ -36,7 +36,16 @@ type unit struct {
 	split     bool     // a half or a rest: to be written down though it has not failed
 	oversized bool     // one record that no event can hold
 
-	attempts    int
+	tries
+
+	// Of a restored unit until its records are read.
+	unread bool
+	spans  []triggers.Span
+}
+
+// tries is what a unit, or a letter that is delivered again, went through.
+type tries struct {
+	attempts    int // that count against the quota
 	invocations int
 	refusals    int // throttles and the like in a row
 	first       time.Time
@@ -44,11 +53,7 @@ type unit struct {
 	refusal     *triggers.Failure // the last one's, while it is newer than last; for people
 	notBefore   time.Duration     // since the machine's start; with delayed
 	delayed     bool
-
-	// Of a restored unit until its records are read.
-	unread bool
-	spans  []triggers.Span
-	until  time.Time // its notBefore, on the wall clock
+	until       time.Time // its notBefore, on the wall clock
 }
 
 // covers says whether a restored unit owns a record.

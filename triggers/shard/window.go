@@ -47,7 +47,7 @@ type window struct {
 	ring       []entry // of number k at k mod len, a power of two
 	buckets    [Buckets]bucket
 	waitingIn  uint64 // buckets with waiting records
-	held       uint64 // buckets that a chain has
+	held       uint64 // buckets that a chain has; marks know nothing of a letter that has one
 	waiting    int    // records
 	gone       int    // records of the window that were released and are not resolved
 	pinned     int64  // bytes
@@ -60,9 +60,6 @@ type window struct {
 }
 
 func (w *window) at(number uint64) *entry { return &w.ring[number&uint64(len(w.ring)-1)] }
-
-// ready are the idle buckets with waiting records.
-func (w *window) ready() uint64 { return w.waitingIn &^ w.held }
 
 // grow makes room for so many more records.
 func (w *window) grow(more int) {

@@ -45,16 +45,31 @@ type world struct {
 	wake     time.Time
 	finished *shard.Finished
 
-	durable []byte // the committed checkpoint
-	cp      triggers.Checkpoint
-	fates   []fate // of number i+1
-	held    map[uint64]int32
-	pinned  int64
-	byKey   [shard.Buckets][]uint64
-	steps   int
-	invoked int
-	redone  int    // commits asked for again
-	gaps    uint64 // what a checkpoint has to say of lost records
+	durable  []byte // the committed checkpoint
+	cp       triggers.Checkpoint
+	fates    []fate // of number i+1
+	held     map[uint64]int32
+	pinned   int64
+	byKey    [shard.Buckets][]uint64
+	steps    int
+	invoked  int
+	redone   int    // commits asked for again
+	gaps     uint64 // what a checkpoint has to say of lost records
+	released uint64 // Below of the last Release
+
+	emits       int // outputs of each record and letter
+	settledRuns int
+	outputs     map[string]bool   // durable, by id
+	pendingOut  []triggers.Output // resolved and in no commit yet
+	pendingEnds []string          // letters that are done, likewise
+
+	letters      map[string]*letterFate
+	letterOrder  []*letterFate
+	opened       []*letterFate // of this life, in the order of the commands
+	was          []triggers.Redrive
+	everRedriven uint64 // buckets
+	over         bool   // a commit said Ended
+	why          string // of Held
 }
 
 // invocation is a unit at the function, with the settings it is judged by.
@@ -76,9 +91,10 @@ type fate struct {
 	resolved bool // in this life of the machine, or durably
 	written  bool // durably
 	out      bool
-	failed   int // attempts in units of its present shape that counted
-	ever     int // attempts that counted
-	times    int // invocations it was in
+	failed   int               // attempts in units of its present shape that counted
+	ever     int               // attempts that counted
+	times    int               // invocations it was in
+	emitted  []triggers.Output // by the run that resolved it, in this life
 }
 
 func newWorld(t tester, c shard.Config, seed uint64) *world {
@@ -97,15 +113,16 @@ func newWorld(t tester, c shard.Config, seed uint64) *world {
 func (w *world) boot() {
 	w.t.Helper()
 	w.fetch, w.out, w.commit, w.landed, w.wake, w.finished = nil, nil, nil, false, time.Time{}, nil
-	w.held, w.pinned = map[uint64]int32{}, 0
+	w.held, w.pinned, w.released = map[uint64]int32{}, 0, 0
 	var cp triggers.Checkpoint
 	if err := json.Unmarshal(w.durable, &cp); err != nil {
 		w.t.Fatal(err)
 	}
 	for i := range w.fates {
-		w.fates[i].resolved, w.fates[i].out, w.fates[i].now = w.fates[i].written, false, false
+		w.fates[i].resolved, w.fates[i].out, w.fates[i].now, w.fates[i].emitted = w.fates[i].written, false, false, nil
 	}
-	w.gaps = cp.Gaps
+	w.gaps, w.m = cp.Gaps, nil
+	w.bootLetters(&cp)
 	w.seed++
 	w.m = shard.New(w.config, cp, w.seed)
 	w.step(shard.Woken{})
@@ -154,7 +171,7 @@ func (w *world) step(ev shard.Event) {
 		case shard.Invoke:
 			w.checkInvoke(e)
 			w.out = append(w.out, invocation{e, w.config})
-			w.trace("invoke %s%s", ranges(e.Numbers), nth(e))
+			w.trace("invoke %s%s", cmp.Or(e.Letter, ranges(e.Numbers)), nth(e))
 		case shard.Commit:
 			w.checkCommit(e)
 			w.commit = &e
@@ -225,6 +242,10 @@ func (w *world) expired(n uint64) bool {
 }
 
 func (w *world) releaseRecords(r shard.Release) {
+	if r.Below < w.released {
+		w.fatalf("release below %d after one below %d", r.Below, w.released)
+	}
+	w.released = r.Below
 	for n := range w.held {
 		if n < r.Below {
 			w.forget(n)
@@ -263,6 +284,13 @@ func (w *world) checkInvoke(e shard.Invoke) {
 	if w.m.Status().WaitsFor == "the journal cannot be written; nothing is invoked until it can" {
 		w.fatalf("invoked while the journal fails")
 	}
+	if w.why != "" {
+		w.fatalf("invoked while held: %s", w.why)
+	}
+	if e.Letter != "" {
+		w.checkLetterInvoke(e)
+		return
+	}
 	if len(e.Numbers) == 0 || (w.exact && len(e.Numbers) > w.config.BatchSize) {
 		w.fatalf("invoke of %d records, batch size %d", len(e.Numbers), w.config.BatchSize)
 	}
@@ -296,6 +324,8 @@ func (w *world) checkInvoke(e shard.Invoke) {
 	if bytes > w.maxBytes() {
 		w.fatalf("event of %d bytes", bytes)
 	}
+	w.checkBucketsOfLetters(buckets, nil)
+	w.checkRecordsBehindLetters(e)
 	for _, other := range w.out {
 		for _, n := range other.Numbers {
 			if buckets>>w.log[n-1].Bucket&1 == 1 {
@@ -321,7 +351,7 @@ func (w *world) checkInvoke(e shard.Invoke) {
 				w.fatalf("record %d goes before an older one of its bucket", n)
 			case !in[n] && !f.resolved && !f.lost:
 				open = true
-				if w.config.Parallel == 1 && w.exact {
+				if w.config.Parallel == 1 && w.exact && w.everRedriven>>b&1 == 0 {
 					w.fatalf("record %d goes before %d", last, n)
 				}
 			}
@@ -352,8 +382,12 @@ func (w *world) checkCommit(c shard.Commit) {
 			w.fatalf("a refusal became the last error of unit %+v", u)
 		}
 	}
+	w.checkCargo(c)
 	for i := range c.Buried {
 		b := &c.Buried[i]
+		if b.Letter != "" {
+			continue
+		}
 		f := w.fate(b.Number)
 		if f.resolved || f.out {
 			w.fatalf("record %d buried, but %+v", b.Number, *f)
@@ -388,7 +422,9 @@ func (w *world) checkCommit(c shard.Commit) {
 		w.fatalf("above %d, want %d: %+v", cp.Above, above, cp)
 	}
 	for i := range c.Buried {
-		w.fate(c.Buried[i].Number).resolved = false
+		if c.Buried[i].Letter == "" {
+			w.fate(c.Buried[i].Number).resolved = false
+		}
 	}
 }
 
@@ -434,12 +470,16 @@ func (w *world) write() {
 	w.durable, _ = json.Marshal(c.Checkpoint)
 	for i := range c.Buried {
 		b := &c.Buried[i]
+		if b.Letter != "" {
+			continue
+		}
 		f := w.fate(b.Number)
 		if f.buried != "" {
 			w.fatalf("record %d buried twice", b.Number)
 		}
 		f.buried, f.attempts = b.Reason, b.Attempts
 	}
+	var now []uint64
 	for n := uint64(1); n <= uint64(len(w.log)); n++ {
 		said := n < w.cp.Next
 		for _, s := range w.cp.Finished {
@@ -449,8 +489,12 @@ func (w *world) write() {
 		if said && !f.done && f.buried == "" && !f.lost {
 			w.fatalf("record %d is checkpointed and was never resolved", n)
 		}
-		f.written = f.written || said
+		if said && !f.written {
+			f.written = true
+			now = append(now, n)
+		}
 	}
+	w.writeCargo(c, now)
 }
 
 // answerCommit tells the machine how the outstanding commit went.
@@ -463,7 +507,15 @@ func (w *world) answerCommit(r shard.CommitResult, landed bool) {
 			w.write()
 		}
 		for i := range w.commit.Buried {
-			w.fate(w.commit.Buried[i].Number).resolved = true
+			if n := w.commit.Buried[i].Number; n > 0 {
+				w.fate(n).resolved = true
+			}
+		}
+		w.pinned -= bytesOf(w.commit.Outputs)
+		for _, r := range w.commit.Checkpoint.Redrives {
+			if l := w.letters[r.Letter]; !l.acked {
+				w.ack(l, nil)
+			}
 		}
 		w.commit, w.landed = nil, false
 	case r == shard.Failed && landed && !w.landed:
@@ -537,6 +589,19 @@ func (w *world) answerInvoke(i int, outcome runtime.Outcome, failed int) {
 	w.t.Helper()
 	e := w.out[i]
 	w.out = slices.Delete(w.out, i, i+1)
+	w.settledRuns++
+	kind := "Oops"
+	if !runtime.Attempted(outcome) {
+		kind = outcome.String()
+	}
+	ev := shard.Settled{
+		Unit: e.Unit, Outcome: outcome, FirstFailed: failed,
+		Failure: triggers.Failure{Type: kind, Message: "no", At: w.now, BatchSize: len(e.Numbers)},
+	}
+	if e.Letter != "" {
+		w.settleLetter(e, outcome, failed, ev)
+		return
+	}
 	done := 0
 	counted := runtime.Attempted(outcome)
 	switch {
@@ -555,20 +620,21 @@ func (w *world) answerInvoke(i int, outcome runtime.Outcome, failed int) {
 		switch {
 		case k < done:
 			f.done, f.resolved = true, true
+			f.emitted = w.emission(fmt.Sprint(n), w.log[n-1].Bucket, w.emits)
+			w.resolveOutputs(f.emitted)
+			ev.Outputs = append(ev.Outputs, f.emitted...)
 		case split || done > 0:
 			f.failed = 0
 		case counted:
 			f.failed++
 		}
 	}
-	kind := "Oops"
-	if !runtime.Attempted(outcome) {
-		kind = outcome.String()
+	if done == 0 {
+		for _, n := range e.Numbers { // it resolves none, so these go nowhere
+			ev.Outputs = append(ev.Outputs, w.emission(fmt.Sprint(n), w.log[n-1].Bucket, w.emits)...)
+		}
 	}
-	w.step(shard.Settled{
-		Unit: e.Unit, Outcome: outcome, FirstFailed: failed,
-		Failure: triggers.Failure{Type: kind, Message: "no", At: w.now, BatchSize: len(e.Numbers)},
-	})
+	w.step(ev)
 }
 
 func (w *world) traceCommit(c shard.Commit) {
@@ -589,9 +655,18 @@ func (w *world) traceCommit(c shard.Commit) {
 	if c.Checkpoint.Ended {
 		b.WriteString(" ended")
 	}
+	for _, r := range c.Checkpoint.Redrives {
+		fmt.Fprintf(&b, " redrive %s attempts %d", r.Letter, r.Attempts)
+	}
+	for _, id := range c.Redriven {
+		fmt.Fprintf(&b, " redriven %s", id)
+	}
+	for i, o := range c.Outputs {
+		fmt.Fprintf(&b, "%s%s", map[bool]string{true: " outputs ", false: ","}[i == 0], o.ID)
+	}
 	w.trace("%s", b.String())
 	for _, d := range c.Buried {
-		w.trace("bury %d %s, attempts %d, %d of %d", d.Number, d.Reason, d.Attempts, d.Position+1, d.Size)
+		w.trace("bury %s %s, attempts %d, %d of %d", cmp.Or(d.Letter, fmt.Sprint(d.Number)), d.Reason, d.Attempts, d.Position+1, d.Size)
 	}
 }
 

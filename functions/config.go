@@ -62,6 +62,17 @@ func (c Config) Validate() (warnings []string, err error) {
 	if total > MaxEnvironment {
 		fault("environment of %d bytes: want at most %d, names and values together", total, MaxEnvironment)
 	}
+	if len(c.Emits) > MaxEmits {
+		fault("%d streams to emit to: want at most %d", len(c.Emits), MaxEmits)
+	}
+	for i, name := range c.Emits {
+		switch {
+		case !ValidStreamName(name):
+			fault("stream to emit to %.140q: want a stream's name, 1 to %d letters, digits, _, . and -", name, maxStream)
+		case slices.Contains(c.Emits[:i], name):
+			fault("stream to emit to %q: named twice", name)
+		}
+	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, errors.Join(errs...))
 	}
@@ -76,9 +87,17 @@ func ValidateName(name string) error {
 	return nil
 }
 
+// ValidStreamName says whether a stream can bear a name.
+func ValidStreamName(name string) bool { return len(name) <= maxStream && streamName.MatchString(name) }
+
+// maxStream is the most characters of a stream's name.
+const maxStream = 128
+
 var (
-	named    = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-	variable = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // as AWS Lambda
+	named = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+	// As package stream takes them; it is on our floor.
+	streamName = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
+	variable   = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // as AWS Lambda
 )
 
 // reserved are the variables that AWS Lambda lets no function set.

@@ -2,6 +2,7 @@ package functions
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,12 @@ func TestConfigLimits(t *testing.T) {
 			m[kv[i]] = kv[i+1]
 		}
 		return m
+	}
+	streams := func(n int) (names []string) {
+		for i := range n {
+			names = append(names, fmt.Sprint("s", i))
+		}
+		return names
 	}
 	tests := []struct {
 		name   string
@@ -37,6 +44,13 @@ func TestConfigLimits(t *testing.T) {
 		{"TZ may be set", Config{Environment: env("TZ", "Europe/Vienna")}, ""},
 		{"other names begin with a letter", Config{Environment: env("_A", "x")}, `"_A": want a letter`},
 		{"names have no -", Config{Environment: env("A-B", "x")}, `"A-B": want a letter`},
+		{"32 streams to emit to fit", Config{Emits: streams(32)}, ""},
+		{"33 do not", Config{Emits: streams(33)}, "33 streams to emit to: want at most 32"},
+		{"a stream is named once", Config{Emits: []string{"a", "b", "a"}}, `"a": named twice`},
+		{"a stream is named as streams are", Config{Emits: []string{"a b"}}, `"a b": want a stream's name`},
+		{"no stream has an empty name", Config{Emits: []string{""}}, `"": want a stream's name`},
+		{"a stream's name has 128 characters at most", Config{Emits: []string{strings.Repeat("a", 129)}}, "1 to 128 letters"},
+		{"of these kinds", Config{Emits: []string{"Az_0.-", strings.Repeat("a", 128)}}, ""},
 		{"values have no zero", Config{Environment: env("AB", "x\x00")}, "AB: want UTF-8 without zero"},
 	}
 	for _, tt := range tests {

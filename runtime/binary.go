@@ -48,10 +48,11 @@ const (
 	statusNotUnderstood = 2
 )
 
-// Sections of a response. 3 and 4 are kept for emitted records and window state.
+// Sections of a response. 4 is kept for window state.
 const (
 	tagJSON         = 1
 	tagFailures     = 2
+	tagEmits        = 3
 	tagErrorType    = 16
 	tagErrorMessage = 17
 	tagStackTrace   = 18
@@ -200,10 +201,52 @@ type Reply struct {
 	JSON []byte
 	// HasFailures says that Failures, indexes into the batch, stand for the
 	// reply's batchItemFailures.
-	HasFailures             bool
-	Failures                []uint32
+	HasFailures bool
+	Failures    []uint32
+	// HasEmits says that Emits stand for the reply's emit.
+	HasEmits                bool
+	Emits                   []ReplyEmit
 	ErrorType, ErrorMessage string
 	StackTrace              []byte // JSON array, or empty
+}
+
+// ReplyEmit is one emitted record of a response.
+type ReplyEmit struct {
+	Item              uint32 // index into the batch, or NoItem
+	Stream, Key, Data []byte
+}
+
+// NoItem is the Item of a record that the function names no origin of.
+const NoItem = 1<<32 - 1
+
+const emitHeader = 16
+
+// decodeEmits reads section 3. One record follows the other, each padded to 8
+// bytes, so that no byte of a message can count twice.
+func decodeEmits(b []byte) ([]ReplyEmit, error) {
+	le := binary.LittleEndian
+	var out []ReplyEmit
+	for at := 0; at < len(b); {
+		if len(b)-at < emitHeader {
+			return nil, malformed("emit %d is cut off", len(out))
+		}
+		e := ReplyEmit{Item: le.Uint32(b[at:])}
+		sizes := [...]uint32{le.Uint32(b[at+4:]), le.Uint32(b[at+8:]), le.Uint32(b[at+12:])}
+		at += emitHeader
+		for i, to := range []*[]byte{&e.Stream, &e.Key, &e.Data} {
+			if uint64(sizes[i]) > uint64(len(b)-at) {
+				return nil, malformed("emit %d is longer than its section", len(out))
+			}
+			end := at + int(sizes[i])
+			*to, at = b[at:end:end], end
+		}
+		if out = append(out, e); len(out) > MaxEmits {
+			break // too many, whatever else follows
+		}
+		// The last one may leave its padding out.
+		at = min(pad(at, 8), len(b))
+	}
+	return out, nil
 }
 
 // ErrMalformed means a response is not as docs/abi.md says; the text says where.
@@ -260,6 +303,15 @@ func DecodeReply(b []byte) (Reply, error) {
 			for i := range r.Failures {
 				r.Failures[i] = le.Uint32(body[4*i:])
 			}
+		case tagEmits:
+			if r.HasEmits {
+				return r, malformed("section %d is there twice", tag)
+			}
+			var err error
+			if r.Emits, err = decodeEmits(body); err != nil {
+				return r, err
+			}
+			r.HasEmits = true
 		case tagErrorType:
 			r.ErrorType = string(body)
 		case tagErrorMessage:

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -19,6 +20,7 @@ const (
 	TypeUnhandled    = "Unhandled"               // the function gave its error no type
 	TypeItemFailures = "BatchItemFailures"       // ours: it named failed items
 	TypeBadItems     = "BatchItemFailures.Wrong" // ours: it named items that the batch has not
+	TypeBadEmits     = "Emit.Invalid"            // ours: it emitted what it may not, or nobody can read
 	TypeThrottled    = "Throttled"               // ours
 	TypeNotFound     = "Function.NotFound"       // ours
 	TypeInternal     = "Wasmill.Internal"        // ours
@@ -28,7 +30,7 @@ const (
 // prefix, "RequestId: <id> Error: ".
 func (r *Result) Fail(o Outcome, errorType, requestID, format string, a ...any) {
 	r.Outcome, r.ErrorType = o, errorType
-	r.Response, r.Failures = nil, nil
+	r.Response, r.Failures, r.Emits = nil, nil, nil
 	r.ErrorMessage = fmt.Sprintf(format, a...)
 	if requestID != "" {
 		r.ErrorMessage = "RequestId: " + requestID + " Error: " + r.ErrorMessage
@@ -36,23 +38,52 @@ func (r *Result) Fail(o Outcome, errorType, requestID, format string, a ...any) 
 }
 
 // Classify looks at what a function returned without error: is it JSON, does it
-// name failed items. It is the only place that reads a reply. A batch whose
-// mapping does not let replies count is done whatever was returned.
+// name failed items, does it emit records, and only to the streams allowed. It is
+// the only place that reads a reply. A batch whose mapping does not let replies
+// count, and whose function may emit nothing, is done whatever was returned, but
+// for records to emit, which must not get lost unseen.
 //
 // A reply that fails the whole batch without an error of the function (an
 // identifier of no record, a wrong key) is Partial with ErrorType
-// [TypeBadItems], and [LowestFailed] of its Failures is -1 or not valid.
-func Classify(inv *Invocation, r *Result) {
-	if r.Outcome != Done || inv.Batch != nil && !inv.PartialReplies {
+// [TypeBadItems], and [LowestFailed] of its Failures is -1 or not valid. One
+// whose emitted records cannot be taken is a FunctionError of [TypeBadEmits].
+//
+// Records that a batch's reply emits are then in Emits, all of them, and no more
+// in Response. A caller's reply is left as it is.
+func Classify(inv *Invocation, allowed []string, r *Result) {
+	if r.Outcome != Done {
+		r.Emits = nil
+		return
+	}
+	emits := r.Emits != nil || len(allowed) > 0 || bytes.Contains(r.Response, []byte(`"emit"`))
+	if inv.Batch != nil && !inv.PartialReplies && !emits {
 		return
 	}
 	if len(r.Response) > 0 && !json.Valid(r.Response) {
+		if inv.Batch != nil && !inv.PartialReplies && len(allowed) == 0 && len(r.Emits) == 0 {
+			r.Emits = nil
+			return
+		}
 		r.Fail(FunctionError, TypeMalformed, inv.ID, "the function returned what is not JSON: %.60q", r.Response)
 		return
 	}
 	if inv.Batch == nil {
+		r.Emits = nil
 		return
 	}
+	if emits {
+		if err := takeEmits(inv.Batch, allowed, r); err != nil {
+			r.Fail(FunctionError, TypeBadEmits, "", "%v", err)
+			return
+		}
+	}
+	if inv.PartialReplies {
+		classifyFailures(inv, r)
+	}
+}
+
+// classifyFailures reads batchItemFailures.
+func classifyFailures(inv *Invocation, r *Result) {
 	failures, valid := ParseReply(r.Response)
 	if valid && len(failures) == 0 {
 		return
@@ -61,12 +92,16 @@ func Classify(inv *Invocation, r *Result) {
 	lowest, known := LowestFailed(inv.Batch, failures)
 	switch n := len(inv.Batch.Records); {
 	case !valid:
-		r.ErrorType = TypeBadItems
+		r.ErrorType, r.Emits = TypeBadItems, nil
 		r.ErrorMessage = fmt.Sprintf("batchItemFailures cannot be read, so all %d records count as failed: want {\"batchItemFailures\":[{\"itemIdentifier\":\"<sequence number>\"}]}, got %.200s", n, r.Response)
 	case !known:
-		r.ErrorType = TypeBadItems
+		r.ErrorType, r.Emits = TypeBadItems, nil
 		r.ErrorMessage = fmt.Sprintf("batchItemFailures names an item that the batch has not, so all %d records count as failed: %.200q", n, failures)
 	default:
+		if err := needItems(r.Emits); err != nil {
+			r.Fail(FunctionError, TypeBadEmits, "", "%v", err)
+			return
+		}
 		r.ErrorType = TypeItemFailures
 		r.ErrorMessage = fmt.Sprintf("the function reported %d of %d records as failed, the first at position %d", len(failures), n, lowest)
 	}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -104,7 +105,7 @@ func TestClassify(t *testing.T) {
 	}
 	for _, tt := range tests {
 		r := tt.in
-		Classify(&tt.inv, &r)
+		Classify(&tt.inv, nil, &r)
 		if r.Outcome != tt.outcome || r.ErrorType != tt.errType || !slices.Equal(r.Failures, tt.failures) {
 			t.Errorf("%s: %v %s %q (%s), want %v %s %q", tt.name, r.Outcome, r.ErrorType, r.Failures, r.ErrorMessage, tt.outcome, tt.errType, tt.failures)
 		}
@@ -136,12 +137,20 @@ func FuzzDecodeReply(f *testing.F) {
 	for _, v := range []string{"WMR1\x01\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00", "WMR1\x01\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x08\x00\x00\x00\x02\x00\x00\x00\x05\x00\x00\x00"} {
 		f.Add([]byte(v))
 	}
+	for _, v := range readVectors(f).Replies {
+		b, _ := hex.DecodeString(v.Hex)
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := DecodeReply(b)
 		if err != nil {
 			return
 		}
-		if len(r.JSON)+4*len(r.Failures)+len(r.ErrorMessage)+len(r.ErrorType)+len(r.StackTrace) > len(b) {
+		emitted := 0
+		for _, e := range r.Emits {
+			emitted += emitHeader + len(e.Stream) + len(e.Key) + len(e.Data)
+		}
+		if emitted+len(r.JSON)+4*len(r.Failures)+len(r.ErrorMessage)+len(r.ErrorType)+len(r.StackTrace) > len(b) {
 			t.Errorf("%d bytes say more than they hold: %+v", len(b), r)
 		}
 	})

@@ -79,6 +79,10 @@ type Result struct {
 	Response []byte // what the function returned, JSON; empty for nothing
 	// Failures are the item identifiers of a partial reply, as given.
 	Failures []string
+	// Emits are the records that the function gives out, in the order it named
+	// them. They become visible when the batch's checkpoint does, or never. Only
+	// with Done and Partial, and only of batches.
+	Emits []Emit
 	// ErrorType and ErrorMessage say what went wrong, as AWS names it
 	// (Sandbox.Timedout, Runtime.ExitError, …) or as the function did.
 	ErrorType, ErrorMessage string
@@ -89,6 +93,16 @@ type Result struct {
 	Version                 functions.Version
 	Logs                    []byte // the last 4 KB of the invocation's log
 	Finished                time.Time
+}
+
+// Emit is one record that a function gives out to a stream of this server.
+type Emit struct {
+	Stream       string // name
+	PartitionKey string
+	Data         []byte
+	// Item is the index in the batch of the record that it comes from; -1 if
+	// the function did not say.
+	Item int
 }
 
 // Progress tells how far making code ready is. Total is 0 while nobody knows it.

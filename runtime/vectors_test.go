@@ -2,11 +2,13 @@ package runtime
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,16 +52,24 @@ type recordVector struct {
 }
 
 type responseVector struct {
-	Name          string   `json:"name"`
-	Hex           string   `json:"hex"`
-	Malformed     bool     `json:"malformed,omitempty"` // the rest is empty then
-	NotUnderstood bool     `json:"notUnderstood,omitempty"`
-	Failed        bool     `json:"failed,omitempty"`
-	JSON          string   `json:"json,omitempty"`
-	Failures      []uint32 `json:"failures"` // null: no such section
-	ErrorType     string   `json:"errorType,omitempty"`
-	ErrorMessage  string   `json:"errorMessage,omitempty"`
-	StackTrace    string   `json:"stackTrace,omitempty"`
+	Name          string       `json:"name"`
+	Hex           string       `json:"hex"`
+	Malformed     bool         `json:"malformed,omitempty"` // the rest is empty then
+	NotUnderstood bool         `json:"notUnderstood,omitempty"`
+	Failed        bool         `json:"failed,omitempty"`
+	JSON          string       `json:"json,omitempty"`
+	Failures      []uint32     `json:"failures"` // null: no such section
+	Emits         []emitVector `json:"emits"`    // null: no such section
+	ErrorType     string       `json:"errorType,omitempty"`
+	ErrorMessage  string       `json:"errorMessage,omitempty"`
+	StackTrace    string       `json:"stackTrace,omitempty"`
+}
+
+type emitVector struct {
+	Item         int    `json:"item"` // -1: none
+	Stream       string `json:"stream"`
+	PartitionKey string `json:"partitionKey"`
+	DataHex      string `json:"dataHex"`
 }
 
 const (
@@ -69,7 +79,7 @@ const (
 )
 
 // batch and header are what a request vector was made of.
-func (v requestVector) batch(t *testing.T) (*Batch, BatchHeader) {
+func (v requestVector) batch(t testing.TB) (*Batch, BatchHeader) {
 	h := BatchHeader{RequestID: v.RequestID, FunctionARN: v.FunctionARN, PartialReplies: v.PartialReplies}
 	if v.DeadlineMS != 0 {
 		h.Deadline = time.UnixMilli(v.DeadlineMS)
@@ -88,7 +98,7 @@ func (v requestVector) batch(t *testing.T) (*Batch, BatchHeader) {
 	return b, h
 }
 
-func (v requestVector) encode(t *testing.T) []byte {
+func (v requestVector) encode(t testing.TB) []byte {
 	b, h := v.batch(t)
 	if v.Kind == kindJSON {
 		return append(AppendJSONRequest(nil, len(v.JSON), h), v.JSON...)
@@ -143,9 +153,20 @@ func TestResponseVectors(t *testing.T) {
 			continue
 		}
 		want := Reply{NotUnderstood: v.NotUnderstood, Failed: v.Failed, HasFailures: v.Failures != nil, Failures: v.Failures,
-			ErrorType: v.ErrorType, ErrorMessage: v.ErrorMessage}
+			HasEmits: v.Emits != nil, ErrorType: v.ErrorType, ErrorMessage: v.ErrorMessage}
 		got := r
-		got.JSON, got.StackTrace = nil, nil
+		got.JSON, got.StackTrace, got.Emits = nil, nil, nil
+		emits := []emitVector{}
+		for _, e := range r.Emits {
+			item := int(e.Item)
+			if e.Item == NoItem {
+				item = -1
+			}
+			emits = append(emits, emitVector{item, string(e.Stream), string(e.Key), hex.EncodeToString(e.Data)})
+		}
+		if v.Emits != nil && !slices.Equal(emits, v.Emits) {
+			t.Errorf("%s: emits %+v, want %+v", v.Name, emits, v.Emits)
+		}
 		if !reflect.DeepEqual(got, want) || string(r.JSON) != v.JSON || string(r.StackTrace) != v.StackTrace {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", v.Name, r, v)
 		}
@@ -159,7 +180,7 @@ func TestDocumentShowsTheVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(string(doc)), "")
-	shown := map[string]bool{"one record": true, "failures by index": true, "error": true, "nothing returned": true}
+	shown := map[string]bool{"one record": true, "failures by index": true, "error": true, "nothing returned": true, "emits": true}
 	vs := readVectors(t)
 	check := func(name, hex string) {
 		if shown[name] && !strings.Contains(text, hex) {
@@ -190,7 +211,7 @@ func hexLines(h string) string {
 	return b.String()
 }
 
-func readVectors(t *testing.T) vectors {
+func readVectors(t testing.TB) vectors {
 	t.Helper()
 	if *update {
 		writeVectors(t)
@@ -211,7 +232,7 @@ func readVectors(t *testing.T) vectors {
 	return vs
 }
 
-func writeVectors(t *testing.T) {
+func writeVectors(t testing.TB) {
 	const (
 		id  = "8f4a7c0e-1c9b-4a57-9f2e-0a5d3a4f6b11"
 		arn = "arn:aws:lambda:us-east-1:000000000000:function:count"
@@ -260,6 +281,22 @@ func writeVectors(t *testing.T) {
 	reply(responseVector{Name: "json, padding left out", JSON: `[1]`}, message(0, strings.TrimRight(section(1, 0, `[1]`), "\x00")))
 	reply(responseVector{Name: "failures by index", Failures: []uint32{2, 5}}, message(0, section(2, 0, "\x02\x00\x00\x00\x05\x00\x00\x00")))
 	reply(responseVector{Name: "no failures by index", Failures: []uint32{}}, message(0, section(2, 0, "")))
+	one := emitVector{0, "alerts", "ci", hex.EncodeToString([]byte("shaken"))}
+	two := emitVector{-1, "alerts", "Zürich", ""}
+	emit := func(e emitVector) string {
+		data, _ := hex.DecodeString(e.DataHex)
+		s := string(binary.LittleEndian.AppendUint32(nil, uint32(e.Item)))
+		for _, n := range []int{len(e.Stream), len(e.PartitionKey), len(data)} {
+			s += string([]byte{byte(n), 0, 0, 0})
+		}
+		s += e.Stream + e.PartitionKey + string(data)
+		return s + string(make([]byte, pad(len(s), 8)-len(s)))
+	}
+	reply(responseVector{Name: "emits", Emits: []emitVector{one, two}}, message(0, section(3, sectionMust, emit(one)+emit(two))))
+	reply(responseVector{Name: "emits, failures and JSON", JSON: `{"n":1}`, Failures: []uint32{1}, Emits: []emitVector{one}},
+		message(0, section(1, 0, `{"n":1}`)+section(2, 0, "\x01\x00\x00\x00")+section(3, 0, emit(one))))
+	reply(responseVector{Name: "emits, padding left out", Emits: []emitVector{two}}, message(0, strings.TrimRight(section(3, sectionMust, strings.TrimRight(emit(two), "\x00")), "\x00")))
+	reply(responseVector{Name: "no emits", Emits: []emitVector{}}, message(0, section(3, sectionMust, "")))
 	reply(responseVector{Name: "error", Failed: true, ErrorType: "errorString", ErrorMessage: "no"}, message(1, section(16, 0, "errorString")+section(17, 0, "no")))
 	reply(responseVector{Name: "error with stack trace", Failed: true, ErrorMessage: "x", StackTrace: `["main.f"]`}, message(1, section(18, 0, `["main.f"]`)+section(17, 0, "x")))
 	reply(responseVector{Name: "not understood", NotUnderstood: true}, message(2, ""))
@@ -274,6 +311,10 @@ func writeVectors(t *testing.T) {
 		{"length is another", message(0, "") + "\x00\x00\x00\x00\x00\x00\x00\x00"},
 		{"section longer than the message", message(0, "\x01\x00\x00\x00\xff\x00\x00\x00{}")},
 		{"section header cut off", message(0, "\x01\x00\x00")},
+		{"emit cut off", message(0, section(3, sectionMust, emit(one)+emit(two)[:15]))},
+		{"emit longer than its section", message(0, section(3, sectionMust, emit(emitVector{0, "a", "b", "00"})[:16]+"ab"))},
+		{"emit with a length beyond 32 bits", message(0, section(3, sectionMust, "\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))},
+		{"emits twice", message(0, section(3, sectionMust, emit(one))+section(3, sectionMust, ""))},
 		{"index cut off", message(0, section(2, 0, "\x02\x00\x00"))},
 	} {
 		bad.Name = b.name

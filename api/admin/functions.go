@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
 )
 
 // ConfigHeader carries a [FunctionSpec] as JSON (in ASCII, other characters
@@ -78,7 +80,8 @@ func (h *handler) createFunction(w http.ResponseWriter, r *http.Request) error {
 	var c functions.Config
 	spec.apply(&c)
 	return h.deploy(w, r, func(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error) {
-		return h.Functions.Create(ctx, name, code, c, progress)
+		v, warnings, err := h.Functions.Create(ctx, name, code, c, progress)
+		return v, h.warnTargets(ctx, warnings, v, err), err
 	})
 }
 
@@ -163,9 +166,26 @@ func (h *handler) updateConfig(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.ofFunction(r.Context(), err, name, "")
 	}
+	if spec.Emits != nil {
+		warnings = h.warnTargets(r.Context(), warnings, v, nil)
+	}
 	view := viewFunction(v)
 	writeJSON(w, http.StatusOK, DeployLine{Function: &view, Warnings: warnings})
 	return nil
+}
+
+// warnTargets adds a warning for each stream that v may emit to and that does
+// not exist: it may be created later, but emitting to it fails until then.
+func (h *handler) warnTargets(ctx context.Context, warnings []string, v functions.Version, err error) []string {
+	if err != nil {
+		return warnings
+	}
+	for _, name := range v.Config.Emits {
+		if _, err := h.Streams.Describe(ctx, stream.Local(name)); errors.Is(err, stream.ErrNotFound) {
+			warnings = append(warnings, fmt.Sprintf("there is no stream %s yet, to which function %s may emit: batches that emit to it fail until there is; create it with: wasmill stream create %s", name, v.Function, name))
+		}
+	}
+	return warnings
 }
 
 func (h *handler) publish(w http.ResponseWriter, r *http.Request) error {
@@ -234,6 +254,15 @@ func (h *handler) invoke(w http.ResponseWriter, r *http.Request) error {
 	if json.Valid(res.StackTrace) {
 		out.StackTrace = res.StackTrace
 	}
+	if res.Outcome == runtime.Done {
+		emits, err := runtime.PreviewEmits(name, payload, res.Response, res.Version.Config.Emits)
+		for _, e := range emits {
+			out.Emits = append(out.Emits, Emit{e.Stream, e.PartitionKey, e.Data})
+		}
+		if err != nil {
+			out.Emits, out.EmitProblem = nil, err.Error()
+		}
+	}
 	writeJSON(w, http.StatusOK, out)
 	return nil
 }
@@ -285,7 +314,7 @@ func viewFunction(v functions.Version) Function {
 	}
 	return Function{Name: v.Function, Version: version, ARN: v.ARN(defaultAccount, defaultRegion), ID: v.ID, Revision: v.Revision,
 		SHA256: v.Code.SHA256, CodeBytes: v.Code.Size, ABI: v.Code.ABI, Timeout: Duration(v.Config.Timeout), MemoryMB: v.Config.Memory,
-		Environment: v.Config.Environment, Description: v.Config.Description, Modified: v.Modified.UTC()}
+		Environment: v.Config.Environment, Emits: v.Config.Emits, Description: v.Config.Description, Modified: v.Modified.UTC()}
 }
 
 func viewFunctions(all []functions.Version) []Function {

@@ -1,23 +1,18 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
 	"github.com/wasmill/wasmill/functions"
-	"github.com/wasmill/wasmill/runtime"
-	"github.com/wasmill/wasmill/stream"
 )
 
 func (c *cli) fn() *cobra.Command {
@@ -31,16 +26,18 @@ func (c *cli) fn() *cobra.Command {
 type fnFlags struct {
 	timeout     durationFlag
 	memory      string
-	env         []string
+	env, emits  []string
 	description string
 }
 
-func (f *fnFlags) add(cmd *cobra.Command) {
+func (f *fnFlags) add(c *cli, cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.Var(&f.timeout, "timeout", "of a call, 1s to 900s (default 3s)")
 	fs.StringVar(&f.memory, "memory", "", "of one environment, 128MB to 10240MB; a bare number is of MB (default 128MB)")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "environment variable `NAME=VALUE`; repeat it; together they replace all there were")
+	fs.StringArrayVar(&f.emits, "emit", nil, "a `stream` it may emit records to; repeat it; together they replace all there were, '' is none")
 	fs.StringVar(&f.description, "description", "", "free `text`")
+	cmd.RegisterFlagCompletionFunc("emit", c.flagNames(streamNames))
 }
 
 func (f *fnFlags) spec(cmd *cobra.Command) (admin.FunctionSpec, error) {
@@ -68,6 +65,13 @@ func (f *fnFlags) spec(cmd *cobra.Command) (admin.FunctionSpec, error) {
 			env[name] = value
 		}
 		s.Environment = &env
+	}
+	if said("emit") {
+		streams := slices.DeleteFunc(slices.Clone(f.emits), func(name string) bool { return name == "" })
+		if len(streams) == 0 && len(f.emits) > 1 || len(streams) > 0 && len(streams) < len(f.emits) {
+			return s, usageError{errors.New("--emit '': want it alone, for no stream at all")}
+		}
+		s.Emits = &streams
 	}
 	return s, nil
 }
@@ -130,7 +134,7 @@ func (c *cli) fnCreate() *cobra.Command {
 			return c.done(v, nil)
 		},
 	}
-	flags.add(cmd)
+	flags.add(c, cmd)
 	cmd.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "accept a function that is there already, as it is")
 	return cmd
 }
@@ -194,7 +198,7 @@ func (c *cli) fnUpdate() *cobra.Command {
 			return c.done(v, nil)
 		},
 	}
-	flags.add(cmd)
+	flags.add(c, cmd)
 	return cmd
 }
 
@@ -237,135 +241,13 @@ func (c *cli) fnGet() *cobra.Command {
 				facts(w, "name", v.Name, "version", v.Version, "arn", v.ARN, "description", v.Description,
 					"code", fmt.Sprintf("%s, called by %s, sha256 %s", size(v.CodeBytes), v.ABI, v.SHA256),
 					"timeout", v.Timeout, "memory", fmt.Sprintf("%d MB", v.MemoryMB), "modified", stamp(v.Modified)+"  "+ago(v.Modified),
-					"published", strings.Join(v.Versions, ", "))
+					"emits to", strings.Join(v.Emits, ", "), "published", strings.Join(v.Versions, ", "))
 				printEnvironment(w, v.Environment)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
 	return cmd
-}
-
-func (c *cli) fnInvoke() *cobra.Command {
-	var data, file, qualifier string
-	var records, keys []string
-	var log bool
-	cmd := &cobra.Command{
-		Use: "invoke NAME", Short: "Call a function once and print what it returns", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
-		Long: help("Calls a function with a JSON payload and prints what it returns. A function that fails is exit status 1,",
-			"one that runs out of time 6; the end of what it wrote is printed then, and with --log all of it always,",
-			"on standard error.",
-			"",
-			"--record calls it as a trigger would, with a Kinesis event of that record; repeat it for more. Each --key",
-			"is the partition key of the record at its place, the last one also of those after it."),
-		Example: help("  wasmill fn invoke enrich --data '{\"id\":1}'", "  wasmill fn invoke enrich --payload event.json --log",
-			"  wasmill fn invoke enrich --record '{\"id\":1}' --record '{\"id\":2}' --key customer-7"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			given := 0
-			for _, name := range []string{"data", "payload", "record"} {
-				if cmd.Flags().Changed(name) {
-					given++
-				}
-			}
-			if given > 1 {
-				return usageError{errors.New("--data, --payload and --record: want one of them")}
-			}
-			if len(keys) > max(1, len(records)) || len(keys) > 0 && len(records) == 0 {
-				return usageError{errors.New("--key is of a --record: want no more of them than records")}
-			}
-			payload, err := []byte(data), error(nil)
-			switch {
-			case file == "-":
-				payload, err = readAll(c.in)
-			case file != "":
-				payload, err = os.ReadFile(file)
-			case len(records) > 0:
-				payload = kinesisEvent(records, keys, time.Now())
-			}
-			if err != nil {
-				return err
-			}
-			if len(payload) > 0 && !json.Valid(payload) {
-				return admin.NewError(admin.CodeInput, "the payload is not JSON")
-			}
-			v, err := c.server().Invoke(cmd.Context(), args[0], qualifier, payload)
-			if err != nil {
-				return err
-			}
-			failed := invocationError(v)
-			if failed != nil {
-				failed.With("invocation", v)
-				c.after = logEnd(v)
-				return failed
-			}
-			if log && !c.json {
-				fmt.Fprint(c.err, printable(v.Log))
-			}
-			c.say("%s", c.paint(faint, fmt.Sprintf("%.1f ms, %s of memory, request %s", v.DurationMS, size(v.MaxMemory), v.ID)))
-			return c.done(v, func(w io.Writer) {
-				if len(v.Response) > 0 {
-					fmt.Fprintf(w, "%s\n", v.Response)
-				}
-			})
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&data, "data", "", "the payload, `JSON` (default {})")
-	f.StringVar(&file, "payload", "", "a `file` with the payload; - is standard input")
-	f.StringArrayVar(&records, "record", nil, "`data` of a record, to call it with a Kinesis event; repeatable")
-	f.StringArrayVar(&keys, "key", nil, "partition `key` of a --record (default by-hand); repeatable")
-	f.StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
-	f.BoolVar(&log, "log", false, "print what the function wrote")
-	return cmd
-}
-
-// kinesisEvent is the event a trigger would call a function with.
-func kinesisEvent(records, keys []string, now time.Time) []byte {
-	ref := stream.Local("by-hand")
-	b := runtime.Batch{Shard: "shardId-000000000000", ARN: ref.ARN(), Region: ref.Region, Identity: "arn:aws:iam::" + ref.Account + ":role/wasmill"}
-	for i, data := range records {
-		key := "by-hand"
-		if len(keys) > 0 {
-			key = keys[min(i, len(keys)-1)]
-		}
-		seq := stream.SequenceNumber{Frame: 1, Index: uint16(i), Time: uint32(now.Unix())}
-		b.Records = append(b.Records, runtime.Record{Sequence: seq.String(), PartitionKey: key, Data: []byte(data), Arrival: now.UnixMilli()})
-	}
-	return runtime.AppendJSON(nil, &b)
-}
-
-// logEnd is the end of what a failed call wrote: a Go program that runs out of
-// memory dumps all of its goroutines.
-func logEnd(v admin.Invocation) string {
-	const most = 20
-	lines := strings.Split(strings.TrimRight(printable(v.Log), "\n"), "\n")
-	if lines[0] == "" && len(lines) == 1 {
-		return ""
-	}
-	heading := "it wrote:"
-	if len(lines) > most {
-		lines = lines[len(lines)-most:]
-		heading = fmt.Sprintf("the last %d lines it wrote (all of them: wasmill fn logs %s --request %s):", most, v.Function, v.ID)
-	}
-	return heading + "\n  " + strings.Join(lines, "\n  ") + "\n"
-}
-
-// invocationError is the error of an invocation that did not end well.
-func invocationError(v admin.Invocation) *admin.Error {
-	code := map[string]string{"error": admin.CodeFunctionFailed, "timeout": admin.CodeFunctionTimeout,
-		"throttled": admin.CodeThrottled, "infra": admin.CodeRunFailed}[v.Outcome]
-	if code == "" {
-		return nil
-	}
-	text := v.ErrorMessage
-	if v.ErrorType != "" {
-		text = v.ErrorType + ": " + text
-	}
-	e := admin.NewError(code, "function %s: %s", v.Function, text).Named(v.Function)
-	if v.ErrorType == runtime.TypeOutOfMemory {
-		e.Do("give it more memory", "wasmill fn update "+v.Function+" --memory 512MB")
-	}
-	return e
 }
 
 func (c *cli) fnLogs() *cobra.Command {

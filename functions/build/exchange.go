@@ -149,7 +149,7 @@ func (p *project) addShim(replace map[string]string, dir, files string) {
 		switch name {
 		case starter:
 			continue
-		case "kinesis.go":
+		case "kinesis.go", "emit.go":
 			if p.packages[eventsPackage] == nil {
 				continue // without it the module is smaller, and of grade json
 			}

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func engine(t *testing.T) *wasm.Engine {
+func engine(t testing.TB) *wasm.Engine {
 	t.Helper()
 	guests.once.Do(func() {
 		guests.err = func() (err error) {
@@ -86,12 +86,12 @@ func (l *lines) String() string {
 }
 
 // environment starts code, which was built from a guest.
-func environment(t *testing.T, code []byte, env map[string]string) (runtime.Environment, *lines, error) {
+func environment(t testing.TB, code []byte, env map[string]string) (runtime.Environment, *lines, error) {
 	t.Helper()
 	return environmentOf(t, code, functions.Config{Memory: 256, Timeout: time.Minute, Environment: env})
 }
 
-func environmentOf(t *testing.T, code []byte, c functions.Config) (runtime.Environment, *lines, error) {
+func environmentOf(t testing.TB, code []byte, c functions.Config) (runtime.Environment, *lines, error) {
 	t.Helper()
 	program, info, err := engine(t).Load(t.Context(), code, nil)
 	if err != nil {
@@ -110,7 +110,7 @@ func environmentOf(t *testing.T, code []byte, c functions.Config) (runtime.Envir
 	return e, log, err
 }
 
-func start(t *testing.T, name string) (runtime.Environment, *lines) {
+func start(t testing.TB, name string) (runtime.Environment, *lines) {
 	t.Helper()
 	engine(t)
 	e, log, err := environment(t, guests.code, map[string]string{"CASE": name})
@@ -120,7 +120,7 @@ func start(t *testing.T, name string) (runtime.Environment, *lines) {
 	return e, log
 }
 
-func invoke(t *testing.T, e runtime.Environment, inv runtime.Invocation) runtime.Result {
+func invoke(t testing.TB, e runtime.Environment, inv runtime.Invocation) runtime.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

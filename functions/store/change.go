@@ -239,7 +239,7 @@ func (s *Store) checked(ctx context.Context, code []byte, progress func(runtime.
 // same says whether two versions run the same code in the same way.
 func same(a, b functions.Version) bool {
 	return a.Code.SHA256 == b.Code.SHA256 && a.Config.Timeout == b.Config.Timeout && a.Config.Memory == b.Config.Memory &&
-		maps.Equal(a.Config.Environment, b.Config.Environment)
+		maps.Equal(a.Config.Environment, b.Config.Environment) && slices.Equal(a.Config.Emits, b.Config.Emits)
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -314,5 +314,6 @@ func copied(v functions.Version) functions.Version {
 
 func clone(c functions.Config) functions.Config {
 	c.Environment = maps.Clone(c.Environment)
+	c.Emits = slices.Clone(c.Emits)
 	return c
 }

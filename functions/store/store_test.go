@@ -213,6 +213,12 @@ func TestRevisionGrowsWithEachChangeOnly(t *testing.T) {
 		{"another description", func() (functions.Version, []string, error) {
 			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d"})
 		}, 4},
+		{"a stream to emit to", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}})
+		}, 5},
+		{"the same streams", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}})
+		}, 5},
 	}
 	for _, step := range steps {
 		got, _, err := step.change()
@@ -220,7 +226,7 @@ func TestRevisionGrowsWithEachChangeOnly(t *testing.T) {
 			t.Errorf("%s: revision %d, %v, want %d", step.name, got.Revision, err, step.want)
 		}
 	}
-	if len(told) != 3 {
+	if len(told) != 4 {
 		t.Errorf("watchers were told %v", told)
 	}
 }
@@ -268,15 +274,15 @@ func TestPublishedVersionsDoNotChange(t *testing.T) {
 
 func TestCallersCannotChangeWhatIsStored(t *testing.T) {
 	s, _ := open(t, natsdtest.Memory(t))
-	env := map[string]string{"AB": "1"}
-	if _, _, err := s.Create(t.Context(), "fn", []byte("code"), functions.Config{Environment: env}, nil); err != nil {
+	env, emits := map[string]string{"AB": "1"}, []string{"a"}
+	if _, _, err := s.Create(t.Context(), "fn", []byte("code"), functions.Config{Environment: env, Emits: emits}, nil); err != nil {
 		t.Fatal(err)
 	}
-	env["AB"] = "2"
+	env["AB"], emits[0] = "2", "b"
 	v, _ := s.Get(t.Context(), "fn")
-	v.Config.Environment["AB"] = "3"
-	if v, _ := s.Get(t.Context(), "fn"); v.Config.Environment["AB"] != "1" {
-		t.Errorf("environment is %v", v.Config.Environment)
+	v.Config.Environment["AB"], v.Config.Emits[0] = "3", "c"
+	if v, _ := s.Get(t.Context(), "fn"); v.Config.Environment["AB"] != "1" || v.Config.Emits[0] != "a" {
+		t.Errorf("environment is %v, emits %v", v.Config.Environment, v.Config.Emits)
 	}
 }
 
@@ -317,7 +323,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	}
 	s, _ := open(t, srv)
 	big := bytes.Repeat([]byte("0123456789abcdef"), (2*chunk+chunk/2)/16) // three chunks
-	if _, _, err := s.Create(ctx, "big", big, functions.Config{Timeout: 7 * time.Second, Environment: map[string]string{"AB": "1"}}, nil); err != nil {
+	if _, _, err := s.Create(ctx, "big", big, functions.Config{Timeout: 7 * time.Second, Environment: map[string]string{"AB": "1"}, Emits: []string{"b", "a"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	create(t, s, "small", "small")

@@ -22,13 +22,13 @@ const module = "github.com/wasmill/wasmill/"
 // second user or a floor of its own, so it has to be entered here.
 var floors = map[string]int{
 	// 0 words: types and errors, on the standard library alone
-	"stream": 0, "functions": 0, "runtime": 0, "triggers": 0, "dlq": 0, "internal/history": 0,
+	"stream": 0, "functions": 0, "functions/emit": 0, "runtime": 0, "triggers": 0, "dlq": 0, "internal/history": 0,
 	// 1 matter: what touches disk, NATS or WASM
 	"internal/natsd": 1, "internal/log": 1, "internal/kv": 1, "stream/natsstream": 1, "triggers/journal": 1,
 	"dlq/store": 1, "internal/ledger": 1,
 	"functions/store": 1, "runtime/wasm": 1,
 	// 2 rules: pure
-	"triggers/shard": 2, "triggers/batch": 2, "scaler": 2,
+	"triggers/shard": 2, "triggers/batch": 2, "scaler": 2, "internal/project": 2,
 	// 3 engine
 	"triggers/poll": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "telemetry": 3,
 	// 4 face

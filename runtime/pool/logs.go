@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"sync"
@@ -136,18 +137,21 @@ func (l *Logs) since(next uint64) (lines []LogLine, missed uint64, more <-chan s
 }
 
 // A recorder is where one environment writes its log: to the function's, and
-// the last 4 KiB of the invocation under way for its result. The invocation's
+// the end of that of the invocation under way for its result. The invocation's
 // goroutine is the only one that uses it.
 type recorder struct {
-	logs    *Logs
+	logs    *Logs // nil: only for the result
 	version string
+	most    int // bytes of the end that are kept; 0: maxTail
 	tail    []byte
 }
 
-const (
-	maxTail     = 4 << 10 // as Lambda's LogResult
-	compactTail = 4 * maxTail
-)
+// maxTail is how many bytes of an invocation's log go into its result, as into
+// Lambda's LogResult.
+const maxTail = 4 << 10
+
+// slack is how many times what is kept may pile up before it is cut.
+const slack = 4
 
 // begin forgets the invocation before. It is not called after a start-up, whose
 // lines belong to the invocation that paid for it.
@@ -159,17 +163,20 @@ func (r *recorder) Line(requestID string, line []byte) {
 }
 
 func (r *recorder) write(requestID, text string) {
-	r.logs.add(LogLine{Time: time.Now(), RequestID: requestID, Version: r.version, Text: text})
-	if len(text) > maxTail {
-		text = text[len(text)-maxTail:]
+	if r.logs != nil {
+		r.logs.add(LogLine{Time: time.Now(), RequestID: requestID, Version: r.version, Text: text})
+	}
+	most := cmp.Or(r.most, maxTail)
+	if len(text) > most {
+		text = text[len(text)-most:]
 	}
 	r.tail = append(append(r.tail, text...), '\n')
-	if len(r.tail) > compactTail {
-		r.tail = append(r.tail[:0], r.tail[len(r.tail)-maxTail:]...)
+	if len(r.tail) > slack*most {
+		r.tail = append(r.tail[:0], r.tail[len(r.tail)-most:]...)
 	}
 }
 
 // last is the end of the invocation's log.
 func (r *recorder) last() []byte {
-	return append([]byte(nil), r.tail[max(0, len(r.tail)-maxTail):]...)
+	return append([]byte(nil), r.tail[max(0, len(r.tail)-cmp.Or(r.most, maxTail)):]...)
 }

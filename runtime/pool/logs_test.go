@@ -114,7 +114,7 @@ func TestTailOfAnInvocationIsFourKilobytes(t *testing.T) {
 	if got := r.last(); len(got) != maxTail || !strings.HasSuffix(string(got), "y\nlast\n") {
 		t.Errorf("%d bytes, ending %q", len(got), got[max(0, len(got)-8):])
 	}
-	if cap(r.tail) > 4*compactTail {
+	if cap(r.tail) > 4*slack*maxTail {
 		t.Errorf("%d bytes are kept for it", cap(r.tail))
 	}
 }

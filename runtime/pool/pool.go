@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -88,6 +89,7 @@ type Pool struct {
 	mu      sync.Mutex
 	sets    map[key]*set
 	logs    map[string]*Logs
+	unread  map[key]bool // revisions whose unread failures were told of; few
 	busy    int
 	memory  int64         // of all environments, idle and busy
 	closing bool          // no more invocations
@@ -97,7 +99,7 @@ type Pool struct {
 
 // New makes a pool. It starts nothing.
 func New(r Registry, e Engine, o Options) *Pool {
-	p := &Pool{registry: r, engine: e, opts: o.withDefaults(), sets: map[key]*set{}, logs: map[string]*Logs{}, quiet: make(chan struct{})}
+	p := &Pool{registry: r, engine: e, opts: o.withDefaults(), sets: map[key]*set{}, logs: map[string]*Logs{}, unread: map[key]bool{}, quiet: make(chan struct{})}
 	p.life, p.end = context.WithCancelCause(context.Background())
 	return p
 }
@@ -144,16 +146,29 @@ func (p *Pool) run(ctx context.Context, v functions.Version, inv *runtime.Invoca
 	ctx, stop := p.bound(ctx)
 	defer stop()
 	s, e, refusal := p.acquire(v)
-	if refusal != "" {
-		r.Fail(runtime.Throttled, runtime.TypeThrottled, "", "Rate Exceeded: %s", refusal)
-		return r
-	}
-	if s == nil {
-		r.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "%v", errClosing)
-		return r
+	if e == nil {
+		return unadmitted(refusal, inv)
 	}
 	defer func() { p.release(s, e, &r) }()
+	r = p.perform(ctx, s, e, v, inv)
+	p.warnUnread(s, e, inv, &r)
+	r.Logs = e.log.last()
+	return r
+}
 
+// unadmitted is the result of an invocation that found no room in the pool.
+func unadmitted(refusal string, inv *runtime.Invocation) (r runtime.Result) {
+	if refusal != "" {
+		r.Fail(runtime.Throttled, runtime.TypeThrottled, "", "Rate Exceeded: %s", refusal)
+	} else {
+		r.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "%v", errClosing)
+	}
+	return r
+}
+
+// perform runs an invocation in e, which it starts if need be. The configuration
+// of v has its defaults, which that of s may lack.
+func (p *Pool) perform(ctx context.Context, s *set, e *environment, v functions.Version, inv *runtime.Invocation) (r runtime.Result) {
 	if e.runs == nil {
 		if err := p.start(ctx, s, e); err != nil {
 			r = refused(err, inv)
@@ -161,7 +176,6 @@ func (p *Pool) run(ctx context.Context, v functions.Version, inv *runtime.Invoca
 			if r.Outcome != runtime.Infrastructure {
 				e.log.start(inv)
 				e.log.end(inv, v, &r)
-				r.Logs = e.log.last()
 			}
 			return r
 		}
@@ -179,10 +193,10 @@ func (p *Pool) run(ctx context.Context, v functions.Version, inv *runtime.Invoca
 	e.log.start(inv)
 	init := r.Init
 	r = e.invoke(call, inv)
-	runtime.Classify(inv, &r)
+	r.Version = v
+	runtime.Classify(inv, v.Config.Emits, &r)
 	r.Init = init
 	e.log.end(inv, v, &r)
-	r.Logs = e.log.last()
 	return r
 }
 
@@ -320,6 +334,7 @@ func (p *Pool) sweep(function string) {
 	p.mu.Lock()
 	if forget {
 		delete(p.logs, function)
+		maps.DeleteFunc(p.unread, func(k key, _ bool) bool { return k.function == function })
 	}
 	for k, s := range sets {
 		if p.sets[k] == s {

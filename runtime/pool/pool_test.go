@@ -63,6 +63,7 @@ type native struct {
 	counts
 	handle  func(ctx context.Context, inv *runtime.Invocation) runtime.Result
 	start   func(ctx context.Context) error
+	asked   functions.Version // by the last start
 	loadErr error
 }
 
@@ -104,7 +105,7 @@ type nativeProgram struct {
 func (p *nativeProgram) ABI() functions.ABI { return functions.ABIJSON }
 
 func (p *nativeProgram) New(ctx context.Context, v functions.Version, logs runtime.LogWriter) (runtime.Environment, error) {
-	p.engine.count(func() { p.engine.starts++ })
+	p.engine.count(func() { p.engine.starts, p.engine.asked = p.engine.starts+1, v })
 	if p.engine.start != nil {
 		if err := p.engine.start(ctx); err != nil {
 			return nil, err

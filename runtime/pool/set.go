@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
@@ -34,6 +35,7 @@ type set struct {
 	retired bool           // not in the pool's map any more; ends with its last use
 	typical int64          // memory of the environment that ended last
 	touched time.Time
+	unread  atomic.Bool // it was said that failures it names are not read
 }
 
 // load is a program on its way. done is closed when program or err is set.
@@ -83,6 +85,7 @@ func (p *Pool) set(v functions.Version) (*set, garbage) {
 			}
 		}
 		s = &set{version: v, touched: time.Now()}
+		s.unread.Store(p.unread[k])
 		p.sets[k] = s
 	}
 	return s, old
@@ -100,8 +103,8 @@ func (p *Pool) acquire(v functions.Version) (*set, *environment, string) {
 	if p.closing {
 		return nil, nil, ""
 	}
-	if p.busy >= p.opts.MaxConcurrency {
-		return nil, nil, fmt.Sprintf("%d invocations run, no more may at once", p.busy)
+	if refusal := p.full(); refusal != "" {
+		return nil, nil, refusal
 	}
 	s, retired := p.set(v)
 	old = retired
@@ -116,15 +119,33 @@ func (p *Pool) acquire(v functions.Version) (*set, *environment, string) {
 		p.memory -= e.memory
 		old.environments = append(old.environments, e.runs)
 	}
-	e := &environment{memory: cmp.Or(s.typical, firstMemory), log: recorder{logs: p.logsOf(v.Function), version: v.Version}}
+	e, refusal := p.room(s, &old)
+	if e != nil {
+		e.log = recorder{logs: p.logsOf(v.Function), version: v.Version}
+	}
+	return s, e, refusal
+}
+
+// full tells why no more invocations may run, or nothing.
+func (p *Pool) full() string {
+	if p.busy < p.opts.MaxConcurrency {
+		return ""
+	}
+	return fmt.Sprintf("%d invocations run, no more may at once", p.busy)
+}
+
+// room makes an environment of s, not started yet, and makes room for it, or
+// tells why there is none.
+func (p *Pool) room(s *set, old *garbage) (*environment, string) {
+	e := &environment{memory: cmp.Or(s.typical, firstMemory)}
 	for p.memory+e.memory > p.opts.MemoryBytes && p.memory > 0 {
-		if !p.evict(&old) {
-			return nil, nil, fmt.Sprintf("environments hold %d MB, all there is", p.memory>>20)
+		if !p.evict(old) {
+			return nil, fmt.Sprintf("environments hold %d MB, all there is", p.memory>>20)
 		}
 	}
 	p.memory += e.memory
 	p.use(s)
-	return s, e, ""
+	return e, ""
 }
 
 func (p *Pool) use(s *set) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,15 +145,47 @@ func TestFailuresByIndexBecomeIdentifiers(t *testing.T) {
 	b := batchOf("failures 2,1", 3, 0)
 	inv := &runtime.Invocation{ID: "i", Batch: b, PartialReplies: true}
 	r := invoke(t, e, inv)
-	runtime.Classify(inv, &r)
+	runtime.Classify(inv, nil, &r)
 	if i, ok := runtime.LowestFailed(b, r.Failures); r.Outcome != runtime.Partial || len(r.Failures) != 2 || i != 1 || !ok {
 		t.Errorf("%v %q, lowest %d %v", r.Outcome, r.Failures, i, ok)
 	}
 	inv.Batch = batchOf("failures 7", 3, 0)
 	r = invoke(t, e, inv)
-	runtime.Classify(inv, &r)
+	runtime.Classify(inv, nil, &r)
 	if _, ok := runtime.LowestFailed(inv.Batch, r.Failures); r.Outcome != runtime.Partial || ok {
 		t.Errorf("an index of no record: %v %q %v", r.Outcome, r.Failures, ok)
+	}
+}
+
+func TestEmitsOfAGuest(t *testing.T) {
+	e := goGuest(t, nil)
+	run := func(word string, change ...func(*runtime.Invocation)) runtime.Result {
+		inv := &runtime.Invocation{ID: "i", Batch: batchOf(word, 3, 0)}
+		for _, f := range change {
+			f(inv)
+		}
+		r := invoke(t, e, inv)
+		runtime.Classify(inv, []string{"a", "b"}, &r)
+		return r
+	}
+	r := run("emit 2,a,key,data -1,b,k, 0,b,k,x")
+	want := []runtime.Emit{{Stream: "a", PartitionKey: "key", Data: []byte("data"), Item: 2}, {Stream: "b", PartitionKey: "k", Data: []byte{}, Item: -1}, {Stream: "b", PartitionKey: "k", Data: []byte("x"), Item: 0}}
+	if r.Outcome != runtime.Done || !reflect.DeepEqual(r.Emits, want) || string(r.Response) != `{"n":1}` {
+		t.Errorf("%v %s, response %s, emits %+v", r.Outcome, r.ErrorMessage, r.Response, r.Emits)
+	}
+	kept := r.Emits[0].Data
+	run("emit 1,a,other,things") // the guest's memory is written to again
+	if string(kept) != "data" {
+		t.Errorf("what was emitted became %q", kept)
+	}
+	if r := run("emit 3,a,k,x"); r.Outcome != runtime.FunctionError || r.ErrorType != runtime.TypeBadEmits || !strings.Contains(r.ErrorMessage, "emit 0, to stream a, names record 3") {
+		t.Errorf("an index of no record: %v %s", r.Outcome, r.ErrorMessage)
+	}
+	if r := run("emit"); r.Outcome != runtime.Done || r.Emits != nil {
+		t.Errorf("none: %v %+v", r.Outcome, r.Emits)
+	}
+	if r := run("", func(inv *runtime.Invocation) { inv.Batch, inv.Payload = nil, []byte(`"emit 0,a,k,x"`) }); r.Emits != nil || string(r.Response) != `{"n":1,"emit":"not this"}` {
+		t.Errorf("a caller's: %v %s %+v", r.Outcome, r.Response, r.Emits)
 	}
 }
 
@@ -261,7 +294,7 @@ func TestCommand(t *testing.T) {
 	for _, tt := range tests {
 		inv := &runtime.Invocation{ID: "id-1", Payload: []byte(tt.event)}
 		r := invoke(t, e, inv)
-		runtime.Classify(inv, &r)
+		runtime.Classify(inv, nil, &r)
 		if r.Outcome != tt.outcome || string(r.Response) != tt.response || r.ErrorType != tt.errType || !strings.Contains(r.ErrorMessage, tt.message) {
 			t.Errorf("%s: %v %.80s %s %s", tt.name, r.Outcome, r.Response, r.ErrorType, r.ErrorMessage)
 		}

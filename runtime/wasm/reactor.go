@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,6 +206,35 @@ func (r *reactor) answer(inv *runtime.Invocation, res *runtime.Result, reply run
 	default:
 		res.Response = bytes.Clone(reply.JSON)
 	}
+	if reply.HasEmits && inv.Batch != nil && res.Outcome == runtime.Done {
+		res.Emits = copyEmits(reply.Emits)
+	}
+}
+
+// copyEmits makes the emitted records of a result, never nil. Their data share
+// one piece of memory: they live and end together.
+func copyEmits(in []runtime.ReplyEmit) []runtime.Emit {
+	size := 0
+	for i := range in {
+		size += len(in[i].Data)
+	}
+	data := make([]byte, 0, size)
+	out := make([]runtime.Emit, len(in))
+	for i := range in {
+		e := &in[i]
+		from := len(data)
+		data = append(data, e.Data...)
+		out[i] = runtime.Emit{PartitionKey: string(e.Key), Data: data[from:len(data):len(data)], Item: -1}
+		if i > 0 && string(e.Stream) == out[i-1].Stream {
+			out[i].Stream = out[i-1].Stream // one string for all
+		} else {
+			out[i].Stream = string(e.Stream)
+		}
+		if e.Item != runtime.NoItem {
+			out[i].Item = int(min(e.Item, math.MaxInt32)) // beyond any batch
+		}
+	}
+	return out
 }
 
 func printable(s string, most int) string {

@@ -79,10 +79,208 @@ func failing(e events.KinesisEvent) (r events.KinesisEventResponse, err error) {
 	return r, nil
 }
 
+// record, failure and reply are as those of wasmill's package functions/emit.
+type record struct {
+	Stream         string `json:"stream"`
+	PartitionKey   string `json:"partitionKey"`
+	Data           []byte `json:"data"`
+	ItemIdentifier string `json:"itemIdentifier,omitempty"`
+}
+
+type failure struct {
+	ItemIdentifier string `json:"itemIdentifier"`
+}
+
+type reply struct {
+	BatchItemFailures []failure `json:"batchItemFailures"`
+	Emit              []record  `json:"emit"`
+}
+
+// Other types of replies, and types that only JSON can tell of.
+type (
+	alone struct {
+		Emit []record `json:"emit"`
+	}
+	counted struct {
+		Count             int                              `json:"count"`
+		Emit              []record                         `json:"emit,omitempty"`
+		BatchItemFailures []events.KinesisBatchItemFailure `json:"batchItemFailures,omitempty"`
+	}
+	embedded struct {
+		events.KinesisEventResponse
+		Emit []struct {
+			Weight       float64
+			Data         []byte `json:"data"`
+			PartitionKey string `json:"partitionKey"`
+			Stream       string `json:"stream"`
+			unseen       string
+			Item         string `json:"itemIdentifier"`
+		} `json:"emit"`
+	}
+	reasoned struct {
+		Emit              []record `json:"emit"`
+		BatchItemFailures []struct {
+			Reason         string `json:"reason"`
+			ItemIdentifier string `json:"itemIdentifier"`
+		} `json:"batchItemFailures"`
+	}
+	pointers struct {
+		Emit              []*record `json:"emit"`
+		BatchItemFailures []failure `json:"batchItemFailures"`
+	}
+	omitting struct {
+		Emit []struct {
+			Stream       string `json:"stream"`
+			PartitionKey string `json:"partitionKey"`
+			Data         []byte `json:"data,omitempty"`
+		} `json:"emit"`
+	}
+	written struct {
+		Emit []marshaled `json:"emit"`
+	}
+	marshaled record
+	raw       struct {
+		Emit []struct {
+			Stream       string          `json:"stream"`
+			PartitionKey string          `json:"partitionKey"`
+			Data         json.RawMessage `json:"data"`
+		} `json:"emit"`
+	}
+	whole reply
+	twice struct {
+		Emit  []record `json:"emit"`
+		Other []record `json:"emit"`
+	}
+)
+
+func (m *marshaled) MarshalJSON() ([]byte, error) {
+	m.PartitionKey += "!"
+	return json.Marshal((*record)(m))
+}
+
+func (whole) MarshalJSON() ([]byte, error) { return []byte(`{"emit":"gone"}`), nil }
+
+// emitting does to a record what its data say: emit WORD, or more of them parted
+// by commas, each one of "stream/key/data", or fail.
+func emitting(e events.KinesisEvent) (r reply) {
+	for _, in := range e.Records {
+		for _, word := range strings.Split(string(in.Kinesis.Data), ",") {
+			item := in.Kinesis.SequenceNumber
+			if strings.HasPrefix(word, "-") {
+				item, word = "", word[1:]
+			}
+			part := strings.Split(word, "/")
+			switch {
+			case word == "fail":
+				r.BatchItemFailures = append(r.BatchItemFailures, failure{item})
+			case word == "none":
+				r.BatchItemFailures, r.Emit = []failure{}, []record{}
+			case word == "fail-unknown":
+				r.BatchItemFailures = append(r.BatchItemFailures, failure{"7"})
+			case len(part) == 4:
+				r.Emit = append(r.Emit, record{part[0], part[1], []byte(part[2]), part[3]})
+			case len(part) == 3:
+				r.Emit = append(r.Emit, record{part[0], part[1], []byte(part[2]), item})
+			case len(part) == 2:
+				r.Emit = append(r.Emit, record{part[0], part[1], nil, item})
+			}
+		}
+	}
+	return r
+}
+
+// as gives a reply another type with the same JSON, as far as it has the fields.
+func as[T any](r reply) (out T) {
+	b, err := json.Marshal(r)
+	if err == nil {
+		err = json.Unmarshal(b, &out)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// emits starts a handler that returns what it is asked for, in several types.
+func emits(name string) {
+	switch name {
+	case "reply":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) (reply, error) { return emitting(e), nil })
+	case "pointer":
+		lambda.Start(func(_ context.Context, e events.KinesisEvent) (*reply, error) {
+			if len(e.Records) == 0 {
+				return nil, nil
+			}
+			r := emitting(e)
+			return &r, nil
+		})
+	case "interface":
+		lambda.Start(func(e events.KinesisEvent) (any, error) { return emitting(e), nil })
+	case "kept":
+		var kept []*reply
+		lambda.Start(func(e events.KinesisEvent) (*reply, error) {
+			for _, r := range kept {
+				if len(r.Emit) != 1 {
+					panic("a reply was changed after it was returned")
+				}
+			}
+			r := emitting(e)
+			kept = append(kept, &r)
+			return &r, nil
+		})
+	case "alone":
+		lambda.Start(func(e events.KinesisEvent) (alone, error) { return as[alone](emitting(e)), nil })
+	case "counted":
+		lambda.Start(func(e events.KinesisEvent) (counted, error) {
+			r := as[counted](emitting(e))
+			r.Count = len(e.Records)
+			return r, nil
+		})
+	case "embedded":
+		lambda.Start(func(e events.KinesisEvent) (*embedded, error) { r := as[embedded](emitting(e)); return &r, nil })
+	case "reasoned":
+		lambda.Start(func(e events.KinesisEvent) (reasoned, error) { return as[reasoned](emitting(e)), nil })
+	case "pointers":
+		lambda.Start(func(e events.KinesisEvent) (pointers, error) { return as[pointers](emitting(e)), nil })
+	case "omitting":
+		lambda.Start(func(e events.KinesisEvent) (omitting, error) { return as[omitting](emitting(e)), nil })
+	case "written":
+		lambda.Start(func(e events.KinesisEvent) (r written, err error) {
+			for _, out := range emitting(e).Emit {
+				r.Emit = append(r.Emit, marshaled(out))
+			}
+			return r, nil
+		})
+	case "raw":
+		lambda.Start(func(e events.KinesisEvent) (raw, error) { return as[raw](emitting(e)), nil })
+	case "whole":
+		lambda.Start(func(e events.KinesisEvent) (whole, error) { return whole(emitting(e)), nil })
+	case "twice":
+		lambda.Start(func(e events.KinesisEvent) (twice, error) { r := emitting(e).Emit; return twice{r, r}, nil })
+	case "indented":
+		lambda.StartWithOptions(func(e events.KinesisEvent) (reply, error) { return emitting(e), nil }, lambda.WithSetIndent("", " "))
+	case "many", "many-json":
+		// 100 records of 1 KB, the same each time.
+		r := reply{}
+		for i := range 100 {
+			r.Emit = append(r.Emit, record{Stream: "alerts", PartitionKey: fmt.Sprint("key-", i%7), Data: make([]byte, 1024)})
+		}
+		if name == "many" {
+			lambda.Start(func(e events.KinesisEvent) (reply, error) { return r, nil })
+		}
+		p := as[pointers](r)
+		lambda.Start(func(e events.KinesisEvent) (pointers, error) { return p, nil })
+	}
+	panic("no such emits: " + name)
+}
+
 var kept [][]byte
 
 func main() {
 	closed := false
+	if name, ok := strings.CutPrefix(os.Getenv("CASE"), "emit-"); ok {
+		emits(name)
+	}
 	switch c := os.Getenv("CASE"); c {
 	case "kinesis-error":
 		lambda.Start(func(ctx context.Context, e events.KinesisEvent) error {

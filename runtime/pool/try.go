@@ -1,0 +1,81 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/runtime"
+)
+
+// maxTryLog is how many bytes of its log a trial keeps, the last ones.
+const maxTryLog = 1 << 20
+
+// Try runs code once as the version v would, to see what it does: in an
+// environment of its own that is closed afterwards, with the timeout, memory and
+// variables of v. The registry need not know it. Nothing of it goes to the
+// function's log, to metrics or to the history; what it emits goes nowhere.
+//
+// The log is all it wrote, up to the last 1 MiB, and stands in the result's Logs
+// too. A trial takes room in the pool like any invocation, and is throttled
+// where there is none; code that cannot run is an outcome as well.
+func (p *Pool) Try(ctx context.Context, v functions.Version, code []byte, inv *runtime.Invocation) (r runtime.Result, log string) {
+	if inv.ID == "" {
+		inv.ID = uuid.NewString()
+	}
+	v.Config = v.Config.WithDefaults()
+	v.Version = cmp.Or(v.Version, functions.Unpublished)
+	ctx, stop := p.bound(ctx)
+	defer stop()
+
+	// A set of one: retired from the start, it goes with its environment.
+	s := &set{version: v, retired: true}
+	e, refusal := p.admit(s)
+	if e == nil {
+		r = unadmitted(refusal, inv)
+	} else {
+		e.log = recorder{version: v.Version, most: maxTryLog}
+		r = p.try(ctx, s, e, code, inv)
+		p.release(s, e, &r)
+		r.Logs = e.log.last()
+	}
+	r.Version, r.Finished = s.version, time.Now()
+	return r, string(r.Logs)
+}
+
+func (p *Pool) try(ctx context.Context, s *set, e *environment, code []byte, inv *runtime.Invocation) (r runtime.Result) {
+	program, info, err := p.engine.Load(ctx, code, nil)
+	if err != nil {
+		if errors.Is(err, functions.ErrCode) {
+			err = &runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeInit, Message: err.Error()}
+		}
+		return refused(err, inv)
+	}
+	s.version.Code = info
+	p.mu.Lock()
+	s.program = program
+	p.mu.Unlock()
+	return p.perform(ctx, s, e, s.version, inv)
+}
+
+// admit takes room for an environment of s beside those of the pool. None and
+// no refusal: the pool is closing.
+func (p *Pool) admit(s *set) (*environment, string) {
+	p.mu.Lock()
+	var old garbage
+	defer func() {
+		p.mu.Unlock()
+		old.close()
+	}()
+	if p.closing {
+		return nil, ""
+	}
+	if refusal := p.full(); refusal != "" {
+		return nil, refusal
+	}
+	return p.room(s, &old)
+}

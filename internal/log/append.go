@@ -26,6 +26,7 @@ type Pending struct {
 	// Until done is closed only the appender touches these.
 	records []Record
 	end     bool // END instead of records
+	from    fence
 	bytes   int64
 	places  []Place // of the records that are stored
 	err     error
@@ -118,6 +119,9 @@ func (l *Log) enqueue(p *Pending) error {
 	}
 	if err == nil {
 		l.queue = append(l.queue, p)
+		if p.from.source != "" {
+			l.relaying(p)
+		}
 	}
 	l.mu.Unlock()
 	if err != nil {
@@ -166,6 +170,7 @@ type part struct {
 // work is what goes into one frame.
 type work struct {
 	parts []part
+	from  fence // of the one part that travels alone, if it has one
 	end   *Pending
 	count int
 	bytes int // encoded, at most
@@ -183,10 +188,15 @@ func (l *Log) take(t tail) (w work, ok bool) {
 	for {
 		p := l.rest
 		if l.rest = nil; p == nil {
-			if len(l.queue) == 0 || l.queue[0].end && len(w.parts) > 0 {
+			if len(l.queue) == 0 || l.queue[0].alone() && len(w.parts) > 0 {
 				return w, true
 			}
 			p = l.pop()
+		}
+		if p.from.source != "" {
+			w.parts, w.from = []part{{p, p.records}}, p.from
+			w.count, w.bytes = len(p.records), int(p.bytes)
+			return w, true
 		}
 		if p.end {
 			w.end = p
@@ -213,6 +223,9 @@ func (l *Log) take(t tail) (w work, ok bool) {
 	}
 }
 
+// alone says that p shares no frame with others.
+func (p *Pending) alone() bool { return p.end || p.from.source != "" }
+
 // pop needs mu and a queue.
 func (l *Log) pop() *Pending {
 	p := l.queue[0]
@@ -227,7 +240,7 @@ func (l *Log) pop() *Pending {
 func (l *Log) write(t tail, w work) {
 	h := head{epoch: t.epoch, seq: t.last + 1, first: t.next, before: t.bytes}
 	rand.Read(h.attempt[:])
-	b := newBuilder(h, w.count, w.bytes, t.arrival)
+	b := newBuilder(h, w.from.mark, w.count, w.bytes, t.arrival)
 	now := time.Now().UnixMilli()
 	for _, part := range w.parts {
 		for i := range part.recs {
@@ -235,10 +248,11 @@ func (l *Log) write(t tail, w work) {
 		}
 	}
 	f, buf := b.finish()
-	if err := l.settle(f, buf); err != nil {
+	if err := l.settle(f, buf, w.from); err != nil {
 		if errors.Is(err, errConflict) {
 			l.mu.Lock()
 			l.tail.loaded = false // read again where the log ends
+			l.froms, l.fromsLoaded = nil, false
 			l.mu.Unlock()
 		}
 		l.fail(w, err)
@@ -250,6 +264,9 @@ func (l *Log) write(t tail, w work) {
 	l.mu.Lock()
 	l.tail.last, l.tail.next = f.Seq, f.Next()
 	l.tail.bytes, l.tail.arrival, l.tail.ended = f.Bytes+f.head.size, f.head.last, f.End
+	if w.from.source != "" {
+		l.setFrom(w.from.source, From{f.Mark, f.Seq})
+	}
 	l.mu.Unlock()
 	l.wake()
 
@@ -297,5 +314,8 @@ func (l *Log) refuse(err error) {
 func (l *Log) answer(p *Pending, err error) {
 	p.err = err
 	l.set.waiting.Add(-p.bytes)
+	if p.from.source != "" {
+		l.relayed(p)
+	}
 	close(p.done)
 }

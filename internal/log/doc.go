@@ -15,6 +15,12 @@
 // record travels alone. It is published with Nats-Expected-Last-Sequence, and
 // until its fate is certain no other is sent: see settle.go.
 //
+// What a source gives out by [Log.AppendFrom] goes through the same queue, as
+// frames of its own. They lie on a subject of the source, carry its mark, and
+// have Nats-Expected-Last-Subject-Sequence as a second fence: so what was stored
+// of a source can be told, and nothing of it is stored twice. Readers see no
+// difference.
+//
 // # Reading
 //
 // [Log.At], [Log.Find] and [Log.Since] return whole decoded frames from a cache
@@ -58,5 +64,14 @@
 //	        uvarint length, extensions
 //
 // Extensions are any number of (uvarint tag, uvarint length, bytes). A tag that
-// the reader does not know is skipped. Tag 1 of a record is its W3C traceparent.
+// the reader does not know is skipped. Of a record tag 1 is its W3C traceparent
+// and tag 2 the id of the output that it is. Of a frame tag 1 is the mark of its
+// source, 16 bytes, so that it can be read though the records are damaged:
+//
+//	 0  u64     sequence
+//	 8  u32     index
+//	12  u32     CRC-32C of the attempt id and bytes 0 to 11
+//
+// A frame without a mark lies on subject L.<id>.d, one with a mark on
+// L.<id>.r.<source>.
 package log

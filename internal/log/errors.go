@@ -21,6 +21,9 @@ var (
 	ErrUnknown = errors.New("log: outcome unknown")
 	// ErrNotYet means what was asked for is not written yet: wait by [Log.Watch].
 	ErrNotYet = errors.New("log: not yet written")
+	// ErrRefused means that the newest frame of a source is another than the caller
+	// of [Log.AppendFrom] says. Nothing is stored; look by [Log.LastFrom].
+	ErrRefused = errors.New("log: the source has moved on")
 	// ErrTooLarge means a record can never be stored; see [MaxRecordBytes].
 	ErrTooLarge = errors.New("log: record too large")
 )

@@ -15,7 +15,9 @@ const (
 	kindEnd    = 1
 	headBytes  = 88
 	maxRecords = math.MaxUint16 // of one frame
-	tagTrace   = 1
+	tagTrace   = 1              // extensions of a record
+	tagID      = 2
+	tagMark    = 1 // extension of a frame
 
 	// maxFrameBytes bounds what one record may take encoded. The server's
 	// MaxPayload is 32 MiB; the rest is room for the head and the headers.
@@ -38,6 +40,7 @@ type Record struct {
 	Arrival int64
 	Data    []byte
 	Trace   string // W3C traceparent of the producer, or empty
+	ID      string // of the output that it is, or empty
 }
 
 // Size is what a record counts in [Frame.Bytes] and [Bounds]: key and data.
@@ -50,6 +53,7 @@ type Frame struct {
 	First   uint64 // running number of its first record
 	Bytes   uint64 // keys and data of all records before it
 	End     bool   // the log takes no more records; Records is empty
+	Mark    Mark   // of a frame by [Log.AppendFrom], else zero
 	Records []Record
 
 	head head
@@ -158,7 +162,10 @@ func decode(buf []byte, seq uint64) (*Frame, *damage) {
 		return nil, &damage{reason: fmt.Sprintf("checksum of the body is %08x, want %08x", got, want), head: &h}
 	}
 	r := reader{rest: body}
-	r.bytes() // extensions of the frame: none is known yet
+	mark, err := frameMark(r.bytes(), &h)
+	if err != nil {
+		return nil, &damage{reason: err.Error(), head: &h}
+	}
 	// The checksum held, so count is what a writer wrote; still, a record takes
 	// five bytes at least, and a lying count must not allocate more than that.
 	if int(h.count)*minRecord > len(r.rest) {
@@ -182,8 +189,12 @@ func decode(buf []byte, seq uint64) (*Frame, *damage) {
 			e := reader{rest: ext}
 			for len(e.rest) > 0 && !e.bad {
 				tag, value := e.uvarint(), e.bytes()
-				if tag == tagTrace && !e.bad {
+				switch {
+				case e.bad:
+				case tag == tagTrace:
 					rec.Trace = alias(value)
+				case tag == tagID:
+					rec.ID = alias(value)
 				}
 			}
 			r.bad = r.bad || e.bad
@@ -198,7 +209,9 @@ func decode(buf []byte, seq uint64) (*Frame, *damage) {
 	case at != h.last || size != h.size:
 		return nil, &damage{reason: "the head contradicts the records", head: &h}
 	}
-	return newFrame(h, buf, records), nil
+	f := newFrame(h, buf, records)
+	f.Mark = mark
+	return f, nil
 }
 
 func newFrame(h head, buf []byte, records []Record) *Frame {
@@ -260,10 +273,14 @@ func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 func prefixedLen(n int) int { return uvarintLen(uint64(n)) + n }
 
 func extensionsLen(r *Record) int {
-	if r.Trace == "" {
-		return 0
+	n := 0
+	if r.Trace != "" {
+		n += uvarintLen(tagTrace) + prefixedLen(len(r.Trace))
 	}
-	return uvarintLen(tagTrace) + prefixedLen(len(r.Trace))
+	if r.ID != "" {
+		n += uvarintLen(tagID) + prefixedLen(len(r.ID))
+	}
+	return n
 }
 
 // maxEncoded is the most r takes in a body: exact but for its arrival, which is
@@ -279,17 +296,26 @@ type builder struct {
 	buf     []byte
 	records []Record
 	head    head
+	mark    Mark
 }
 
 // newBuilder starts a frame behind a log whose newest arrival is last, with room
-// for count records which take body bytes at most.
-func newBuilder(h head, count, body int, last int64) *builder {
-	b := &builder{buf: make([]byte, headBytes, headBytes+1+body), head: h}
+// for count records which take body bytes at most. A mark that is not zero
+// becomes an extension of the frame.
+func newBuilder(h head, m Mark, count, body int, last int64) *builder {
+	extensions := 1
+	if m != (Mark{}) {
+		extensions += markBytes
+	}
+	b := &builder{buf: make([]byte, headBytes, headBytes+extensions+body), head: h, mark: m}
 	b.head.from, b.head.last = last, last
 	if count > 0 {
 		b.records = make([]Record, 0, count)
 	}
-	b.buf = append(b.buf, 0) // no extensions of the frame
+	b.buf = append(b.buf, byte(extensions-1)) // their length
+	if m != (Mark{}) {
+		b.buf = appendMark(b.buf, m, &h)
+	}
 	return b
 }
 
@@ -319,6 +345,10 @@ func (b *builder) add(r *Record, now int64) (arrival int64) {
 		b.buf = binary.AppendUvarint(b.buf, tagTrace)
 		own.Trace = alias(b.put(r.Trace))
 	}
+	if r.ID != "" {
+		b.buf = binary.AppendUvarint(b.buf, tagID)
+		own.ID = alias(b.put(r.ID))
+	}
 	b.records = append(b.records, own)
 	b.head.size += uint64(r.Size())
 	return arrival
@@ -341,5 +371,7 @@ func (b *builder) finish() (*Frame, []byte) {
 		b.head.kind = kindEnd
 	}
 	b.head.seal(b.buf)
-	return newFrame(b.head, b.buf, b.records), b.buf
+	f := newFrame(b.head, b.buf, b.records)
+	f.Mark = b.mark
+	return f, b.buf
 }

@@ -17,7 +17,7 @@ func encode(h head, last int64, records ...Record) (*Frame, []byte) {
 	for i := range records {
 		body += maxEncoded(&records[i])
 	}
-	b := newBuilder(h, len(records), body, last)
+	b := newBuilder(h, Mark{}, len(records), body, last)
 	for i := range records {
 		b.add(&records[i], 0)
 	}
@@ -81,7 +81,7 @@ func same(t *testing.T, got, want *Frame) {
 	}
 	for i := range want.Records {
 		a, b := got.Records[i], want.Records[i]
-		if a.Key != b.Key || a.HashKey != b.HashKey || a.Arrival != b.Arrival || !bytes.Equal(a.Data, b.Data) || a.Trace != b.Trace {
+		if a.Key != b.Key || a.HashKey != b.HashKey || a.Arrival != b.Arrival || !bytes.Equal(a.Data, b.Data) || a.Trace != b.Trace || a.ID != b.ID {
 			t.Fatalf("record %d = %+v, want %+v", i, a, b)
 		}
 	}
@@ -109,7 +109,7 @@ func TestDecodedRecordsAliasTheBuffer(t *testing.T) {
 func TestUnknownTagsAreSkipped(t *testing.T) {
 	body := []byte{3, 9, 1, 'x'} // extension 9 of the frame
 	body = append(body, 1, 'k', 0, 0, 1, 'd')
-	body = append(body, 10, 77, 2, 'a', 'b', 1, 1, 'T', 200, 1, 0)
+	body = append(body, 13, 77, 2, 'a', 'b', 1, 1, 'T', 200, 1, 0, 2, 1, 'I')
 	h := head{seq: 1, count: 1, size: 2}
 	buf := append(make([]byte, headBytes), body...)
 	h.seal(buf)
@@ -117,7 +117,7 @@ func TestUnknownTagsAreSkipped(t *testing.T) {
 	if bad != nil {
 		t.Fatal(bad)
 	}
-	if r := f.Records[0]; r.Key != "k" || string(r.Data) != "d" || r.Trace != "T" {
+	if r := f.Records[0]; r.Key != "k" || string(r.Data) != "d" || r.Trace != "T" || r.ID != "I" {
 		t.Errorf("record = %+v", r)
 	}
 }
@@ -178,6 +178,7 @@ func TestMaxEncodedIsEnough(t *testing.T) {
 			Arrival: rand.Int64(),
 			Data:    make([]byte, rand.IntN(20_000)),
 			Trace:   strings.Repeat("t", rand.IntN(200)),
+			ID:      strings.Repeat("i", rand.IntN(40)),
 		}
 		_, buf := encode(goldenHead, 0, r)
 		if most := headBytes + 1 + maxEncoded(&r); len(buf) > most || len(buf) < most-binary.MaxVarintLen64 {
@@ -194,6 +195,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(buf, uint16(3), false)
 	_, buf = encode(goldenHead, 900)
 	f.Add(buf, uint16(0), true)
+	b := newBuilder(goldenHead, Mark{5, 6}, 1, 100, 0)
+	b.add(&Record{Key: "k", Arrival: 9, ID: "0f"}, 0)
+	_, buf = b.finish()
+	f.Add(buf, uint16(1), true)
 	f.Fuzz(func(t *testing.T, buf []byte, count uint16, reseal bool) {
 		buf = bytes.Clone(buf)
 		if reseal && len(buf) > headBytes {

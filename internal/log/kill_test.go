@@ -16,7 +16,8 @@ import (
 )
 
 // appendForever is the process that is killed: it appends to two logs in dir and
-// prints each acknowledged record on a line of its own.
+// prints each acknowledged record on a line of its own. Besides it relays numbers
+// from 1 on to one or the other, goes on where it finds them, and prints that too.
 func appendForever(dir string) error {
 	ctx := context.Background()
 	srv, err := natsd.Start(ctx, natsd.Options{Dir: dir})
@@ -57,7 +58,43 @@ func appendForever(dir string) error {
 			}
 		})
 	}
+	say := func(what string, n uint64) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(out, "%s %d 0 -\n", what, n)
+		out.Flush()
+	}
+	wg.Go(func() { errs <- relayForever(ctx, s, say) })
 	return <-errs
+}
+
+func relayForever(ctx context.Context, s *Set, say func(what string, n uint64)) error {
+	var logs [2]*Log
+	var at [2]uint64
+	done := Mark{}
+	for i := range logs {
+		var err error
+		if logs[i], err = s.Open(ctx, fmt.Sprint("log", i)); err != nil {
+			return err
+		}
+		m, frame, err := logs[i].LastFrom(ctx, src)
+		if err != nil {
+			return err
+		}
+		if at[i] = frame; m.Compare(done) > 0 {
+			done = m
+		}
+	}
+	say("found", done.Sequence)
+	for n := done.Sequence + 1; ; n++ {
+		i := rand.N(2)
+		frame, err := logs[i].AppendFrom(ctx, src, Mark{Sequence: n}, at[i], []Record{{Data: fmt.Appendf(nil, "out %d", n)}})
+		if err != nil {
+			return err
+		}
+		at[i] = frame
+		say("relayed", n)
+	}
 }
 
 const killDirVariable = "WASMILL_TEST_APPEND_FOREVER"
@@ -70,6 +107,7 @@ func TestKilledWhileAppendingLosesNothingAcknowledged(t *testing.T) {
 		data    string
 	}
 	const kills = 10
+	relayed := uint64(0) // acknowledged
 	dir := t.TempDir()
 	all := map[string]map[uint64]acked{"log0": {}, "log1": {}}
 	for kill := range kills {
@@ -92,6 +130,16 @@ func TestKilledWhileAppendingLosesNothingAcknowledged(t *testing.T) {
 			if _, err := fmt.Sscan(lines.Text(), &id, &number, &a.arrival, &a.data); err != nil {
 				break // the line during which it was killed
 			}
+			switch id {
+			case "found":
+				if number < relayed {
+					t.Errorf("kill %d: %d were relayed, and %d found afterwards", kill, relayed, number)
+				}
+				continue
+			case "relayed":
+				relayed = number
+				continue
+			}
 			if old, ok := all[id][number]; ok {
 				t.Fatalf("kill %d: %s record %d given to %s and %s", kill, id, number, old.data, a.data)
 			}
@@ -108,6 +156,7 @@ func TestKilledWhileAppendingLosesNothingAcknowledged(t *testing.T) {
 
 	srv := natsdtest.Start(t, natsd.Options{Dir: dir})
 	s := newSet(t, srv, Options{})
+	outs := map[uint64]int{}
 	for id, want := range all {
 		l := openLog(t, s, id)
 		got := readAll(t, l)
@@ -123,7 +172,27 @@ func TestKilledWhileAppendingLosesNothingAcknowledged(t *testing.T) {
 				t.Errorf("%s: arrival %d falls", id, i+1)
 			}
 		}
+		last := uint64(0)
+		for _, r := range got {
+			var n uint64
+			if _, err := fmt.Sscanf(string(r.Data), "out %d", &n); err != nil {
+				continue
+			}
+			if outs[n]++; n <= last {
+				t.Errorf("%s: number %d was relayed behind %d", id, n, last)
+			}
+			last = n
+		}
 		t.Logf("%s: %d records, %d acknowledged over %d kills", id, len(got), len(want), kills)
 		mustAppend(t, l, Record{})
 	}
+	if uint64(len(outs)) < relayed || relayed == 0 {
+		t.Errorf("%d numbers are there, %d were relayed", len(outs), relayed)
+	}
+	for n := range uint64(len(outs)) {
+		if outs[n+1] != 1 {
+			t.Errorf("number %d is there %d times", n+1, outs[n+1])
+		}
+	}
+	t.Logf("%d numbers relayed, %d acknowledged", len(outs), relayed)
 }

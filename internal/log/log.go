@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -24,6 +25,13 @@ type Log struct {
 	trouble  error         // why appends are refused while a frame's fate is looked up
 	flights  []*flight     // reads from disk under way
 	watchers []chan<- struct{}
+
+	// froms are the newest frames of sources, as far as they were looked at; one
+	// without a frame is known to be there, not where. Once loaded, a source that
+	// is not in it has no frame here. It takes about 100 bytes a source.
+	froms       map[string]From
+	fromsLoaded bool
+	sending     map[string]*Pending // newest append of each source that is not settled
 
 	// rest goes before the queue: a part of its records is stored or was not
 	// taken for want of room. Only the appender touches it.
@@ -307,7 +315,16 @@ func (l *Log) Trim(ctx context.Context, before int64, keep uint64) error {
 	if err != nil {
 		return fmt.Errorf("trim log %s: %w", l.id, l.unavailable(ctx, err))
 	}
+	l.mu.Lock()
+	maps.DeleteFunc(l.froms, func(_ string, f From) bool { return f.Frame > 0 && f.Frame < seq })
+	l.mu.Unlock()
 	return nil
+}
+
+// Due is the frame that Trim would make the first if nothing were kept; 0 if
+// there is nothing to remove.
+func (l *Log) Due(ctx context.Context, before int64) (uint64, error) {
+	return steady(l, ctx, func(ctx context.Context, t tail) (uint64, error) { return l.trimTo(ctx, t, before, 0) })
 }
 
 // trimTo is the frame that Trim makes the first; 0 if it is that already.

@@ -41,6 +41,7 @@ func TestLogAgainstModel(t *testing.T) {
 		first := uint64(1)    // frame
 		firstNumber := uint64(0)
 		last, ended, arrival := uint64(0), false, int64(0)
+		var from From                // newest frame of the one source
 		newest := map[uint64]int64{} // of each frame
 
 		t.Repeat(map[string]func(*rapid.T){
@@ -73,6 +74,26 @@ func TestLogAgainstModel(t *testing.T) {
 					last = p.Frame
 					newest[p.Frame] = p.Arrival
 				}
+			},
+			"from": func(t *rapid.T) {
+				mark, after, err := l.LastFrom(ctx, "model.1")
+				if err != nil || after != from.Frame && (after != 0 || from.Frame >= first) || after != 0 && mark != from.Mark {
+					t.Fatalf("newest frame of the source: %s in %d, %v; want %+v", mark, after, err, from)
+				}
+				m := Mark{uint64(len(all)) + 1, uint32(last)}
+				frame, err := l.AppendFrom(ctx, "model.1", m, after, []Record{{Arrival: max(1, arrival), Data: fmt.Appendf(nil, "%d", len(all))}})
+				if ended {
+					if !errors.Is(err, ErrClosed) {
+						t.Fatalf("append after END: %v", err)
+					}
+					return
+				}
+				if err != nil || frame != last+1 {
+					t.Fatalf("append: frame %d, %v; want %d", frame, err, last+1)
+				}
+				last, arrival, from = frame, max(1, arrival), From{m, frame}
+				all = append(all, modelRecord{Place{frame, 0, uint64(len(all)), arrival}, string(fmt.Append(nil, len(all)))})
+				newest[frame] = arrival
 			},
 			"end": func(t *rapid.T) {
 				if rapid.IntRange(0, 5).Draw(t, "dice") > 0 {

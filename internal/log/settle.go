@@ -40,13 +40,17 @@ const (
 //   - nothing is there and there was no answer: a copy may still be under way.
 //     The same frame is sent again.
 //
+// A frame of a source has a second fence, the newest frame of its source. If it is
+// refused and nothing is at its sequence, the newest frame of the source tells which
+// fence it was: [ErrRefused] only if that is another than expected.
+//
 // No other frame of the log is sent meanwhile. What waits behind it is refused
 // as soon as the first answer is missing.
-func (l *Log) settle(f *Frame, buf []byte) error {
+func (l *Log) settle(f *Frame, buf []byte, from fence) error {
 	var err error
 	defer l.setTrouble(nil)
 	for try := 0; ; try++ {
-		err = l.publish(buf, f.Seq-1)
+		err = l.publish(buf, f.Seq-1, from)
 		if err == nil {
 			return nil
 		}
@@ -66,6 +70,8 @@ func (l *Log) settle(f *Frame, buf []byte) error {
 			return fmt.Errorf("%w: %w", ErrUnknown, lookErr)
 		case found == ours:
 			return nil
+		case found == absent && refused && l.moved(from):
+			return ErrRefused
 		case found == foreign, refused:
 			// Refused though nothing is there: the log ends elsewhere than we
 			// thought. Either way our place is wrong.
@@ -78,10 +84,10 @@ func (l *Log) settle(f *Frame, buf []byte) error {
 }
 
 // publish sends the frame once.
-func (l *Log) publish(buf []byte, last uint64) error {
+func (l *Log) publish(buf []byte, last uint64, from fence) error {
 	ctx, cancel := l.set.srv.WriteContext(l.set.base)
 	defer cancel()
-	return l.set.wire.publish(ctx, l.id, buf, last)
+	return l.set.wire.publish(ctx, l.id, buf, last, from)
 }
 
 // lookUp finds out what is stored at the sequence of a frame. It goes on until

@@ -17,6 +17,7 @@ import (
 type sent struct {
 	data []byte
 	last uint64
+	from fence
 }
 
 // faults is the real wire with faults. It also watches over what holds in every
@@ -38,10 +39,10 @@ func inject(t testing.TB, l *Log) *faults {
 	return f
 }
 
-func (f *faults) publish(ctx context.Context, id string, data []byte, last uint64) error {
+func (f *faults) publish(ctx context.Context, id string, data []byte, last uint64, from fence) error {
 	f.mu.Lock()
 	n := len(f.sent)
-	f.sent = append(f.sent, sent{bytes.Clone(data), last})
+	f.sent = append(f.sent, sent{bytes.Clone(data), last, from})
 	if f.flying {
 		f.t.Error("two frames of a log under way")
 	}
@@ -55,7 +56,7 @@ func (f *faults) publish(ctx context.Context, id string, data []byte, last uint6
 	if _, bad := decode(data, last+1); bad != nil {
 		f.t.Errorf("frame sent with fence %d: %v", last, bad)
 	}
-	send := func() error { return f.real.publish(ctx, id, data, last) }
+	send := func() error { return f.real.publish(ctx, id, data, last, from) }
 	if f.onSend == nil {
 		return send()
 	}
@@ -131,7 +132,7 @@ func TestLateCopyIsRecognised(t *testing.T) {
 					return errTimeout // it hangs somewhere, and the look-up does not find it
 				case n == 1 && early:
 					ctx := context.Background()
-					if err := f.real.publish(ctx, l.id, f.sent[0].data, 0); err != nil {
+					if err := f.real.publish(ctx, l.id, f.sent[0].data, 0, fence{}); err != nil {
 						t.Errorf("late copy: %v", err)
 					}
 					if err := send(); !errors.Is(err, errRefused) {
@@ -144,7 +145,7 @@ func TestLateCopyIsRecognised(t *testing.T) {
 			}
 			mustAppend(t, l, records(0, 2)...)
 			if late != nil && !early {
-				if err := f.real.publish(t.Context(), l.id, f.sent[0].data, 0); !errors.Is(err, errRefused) {
+				if err := f.real.publish(t.Context(), l.id, f.sent[0].data, 0, fence{}); !errors.Is(err, errRefused) {
 					t.Errorf("late copy: %v, want refused", err)
 				}
 			}
@@ -466,14 +467,14 @@ func TestAcknowledgementIsWaitedForNotForEver(t *testing.T) {
 // silent loses the first frame: no answer comes until the context ends.
 type silent struct{ *faults }
 
-func (s silent) publish(ctx context.Context, id string, data []byte, last uint64) error {
+func (s silent) publish(ctx context.Context, id string, data []byte, last uint64, from fence) error {
 	s.mu.Lock()
 	n := len(s.sent)
-	s.sent = append(s.sent, sent{data, last})
+	s.sent = append(s.sent, sent{data, last, from})
 	s.mu.Unlock()
 	if n == 0 {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	return s.real.publish(ctx, id, data, last)
+	return s.real.publish(ctx, id, data, last, from)
 }

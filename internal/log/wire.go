@@ -28,6 +28,10 @@ const (
 func streamName(id string) string  { return streamPrefix + id }
 func dataSubject(id string) string { return "L." + id + ".d" }
 
+// fromSubject is where the frames of a source are, apart from all others, so that
+// JetStream knows the newest. With source ">" it is all sources.
+func fromSubject(id, source string) string { return "L." + id + ".r." + source }
+
 var (
 	// errRefused means the expected sequence is not the next one.
 	errRefused = errors.New("wrong last sequence")
@@ -45,12 +49,27 @@ type storeError struct {
 
 func (e *storeError) Error() string { return fmt.Sprintf("JetStream: %s (%d)", e.text, e.code) }
 
+// fence is what a frame of a source carries besides: the sequence of the frame of
+// that source which must be its newest, 0 for none. The zero value is no fence.
+type fence struct {
+	source string
+	mark   Mark
+	after  uint64
+}
+
+func (f fence) subject(id string) string {
+	if f.source == "" {
+		return dataSubject(id)
+	}
+	return fromSubject(id, f.source)
+}
+
 // wire is what the appender needs of JetStream. It is an interface so that tests
 // can lose messages and answers.
 type wire interface {
 	// publish sends a frame with its fence and waits for the answer: nil,
 	// errRefused, ErrNotFound, *storeError, or anything else for an unknown fate.
-	publish(ctx context.Context, id string, data []byte, last uint64) error
+	publish(ctx context.Context, id string, data []byte, last uint64, from fence) error
 	// stored reads a message as the stream's leader has it: errNoMessage,
 	// ErrNotFound, or anything else when there was no answer.
 	stored(ctx context.Context, id string, seq uint64) ([]byte, error)
@@ -95,11 +114,14 @@ func (e *apiError) err() error {
 	return &storeError{e.ErrCode, e.Text}
 }
 
-func (w *natsWire) publish(ctx context.Context, id string, data []byte, last uint64) error {
+func (w *natsWire) publish(ctx context.Context, id string, data []byte, last uint64, from fence) error {
 	msg := &nats.Msg{
-		Subject: dataSubject(id),
+		Subject: from.subject(id),
 		Header:  nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(last, 10)}},
 		Data:    data,
+	}
+	if from.source != "" {
+		msg.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(from.after, 10)}
 	}
 	answer, err := w.put.request(ctx, msg, false)
 	if err != nil {
@@ -192,8 +214,7 @@ func (w *natsWire) purge(ctx context.Context, id string, seq uint64) error {
 func streamConfig(id string, epoch uint32, storage jetstream.StorageType) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: streamName(id),
-		// d are our frames; other last tokens are left for frames that carry a
-		// position of their writer.
+		// d are frames of many callers, r.<source> those of one source.
 		Subjects:    []string{"L." + id + ".>"},
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardOld,
@@ -202,6 +223,44 @@ func streamConfig(id string, epoch uint32, storage jetstream.StorageType) jetstr
 		Duplicates:  dedupWindow,
 		AllowDirect: true,
 		Metadata:    map[string]string{metaEpoch: strconv.FormatUint(uint64(epoch), 10)},
+	}
+}
+
+// newest is the newest frame of a source: errNoMessage if there is none, or it
+// cannot be read.
+func (w *natsWire) newest(ctx context.Context, id, source string) ([]byte, error) {
+	body, err := json.Marshal(map[string]any{"last_by_subj": fromSubject(id, source), "no_hdr": true})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := w.read.request(ctx, &nats.Msg{Subject: "$JS.API.DIRECT.GET." + streamName(id), Data: body}, false)
+	if err != nil {
+		return nil, err
+	}
+	return answer[0], nil
+}
+
+// sources lists those that match: a source, or ">" for all.
+func (w *natsWire) sources(ctx context.Context, id, match string) ([]string, error) {
+	var list []string
+	for {
+		var response struct {
+			Total int `json:"total"`
+			State struct {
+				Subjects map[string]uint64 `json:"subjects"`
+			} `json:"state"`
+		}
+		request := map[string]any{"subjects_filter": fromSubject(id, match), "offset": len(list)}
+		if err := w.api(ctx, "STREAM.INFO."+streamName(id), request, &response); err != nil {
+			return nil, err
+		}
+		for subject := range response.State.Subjects {
+			list = append(list, subject[len(fromSubject(id, "")):])
+		}
+		// More than 100,000 come in pages.
+		if len(response.State.Subjects) == 0 || len(list) >= response.Total {
+			return list, nil
+		}
 	}
 }
 

@@ -51,6 +51,10 @@ type Config struct {
 	// RecordBytes is the most data and key of one record may take together,
 	// 1 to 10 MiB in whole KiB (MaxRecordSizeInKiB). Defaults to 1 MiB.
 	RecordBytes int `json:"recordBytes"`
+	// MaxBytes is the most that the records which can be read may take, data and
+	// keys of all shards together: 0 for no limit (the default), else at least
+	// RecordBytes. What does not fit is refused with [ErrQuota]. Ours.
+	MaxBytes int64 `json:"maxBytes,omitempty"`
 }
 
 // State of a stream or shard.
@@ -113,6 +117,9 @@ type Record struct {
 	Arrival         time.Time // millisecond resolution
 	Data            []byte
 	TraceParent     string
+	// OutputID is the id of the output that the record is, 32 hexadecimal digits;
+	// empty for one that was put.
+	OutputID string
 }
 
 // PositionKind is where in a shard reading starts.
@@ -150,6 +157,27 @@ var (
 	// space, restarting). Nothing of the entry is stored; the call can be repeated.
 	ErrUnavailable = errors.New("stream: unavailable")
 )
+
+// QuotaShare is the share of a quota that is worth a warning.
+const QuotaShare = 0.8
+
+// ErrQuota means that the stream has no room for the record by its own limit
+// (Config.MaxBytes). It is an [ErrUnavailable] too: nothing of the record is
+// stored, and it fits once older ones have expired or the limit is raised.
+var ErrQuota = fmt.Errorf("%w: quota reached", ErrUnavailable)
+
+// QuotaError is an [ErrQuota] with its figures.
+type QuotaError struct {
+	Stream      string
+	Used, Limit int64 // bytes; what is on its way counts as used
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("stream %s holds %d of the %d bytes that it may: there is room again when older records expire, or the limit is raised", e.Stream, e.Used, e.Limit)
+}
+
+// Is makes errors.Is true for [ErrQuota] and [ErrUnavailable].
+func (e *QuotaError) Is(target error) bool { return target == ErrQuota || target == ErrUnavailable }
 
 // CorruptError is a record that is not as it was written. Reading stops there:
 // what lies behind it in the shard is untouched.

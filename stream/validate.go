@@ -51,7 +51,8 @@ func (c Config) WithDefaults() Config {
 
 // Validate says what is out of range in c, defaults filled in: all faults at
 // once, each wrapping [ErrInvalid]. Retention goes by the hour and record size
-// by the KiB, because AWS's API can express nothing finer.
+// by the KiB, because AWS's API can express nothing finer. MaxBytes has room for
+// one record at least.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Shards < 1 || c.Shards > MaxShards {
@@ -62,6 +63,9 @@ func (c Config) Validate() error {
 	}
 	if c.RecordBytes < DefaultRecordBytes || c.RecordBytes > MaxRecordBytes || c.RecordBytes%1024 != 0 {
 		errs = append(errs, fmt.Errorf("%w: record size of %d bytes: want whole KiB from 1024 to 10240", ErrInvalid, c.RecordBytes))
+	}
+	if c.MaxBytes != 0 && c.MaxBytes < int64(c.RecordBytes) {
+		errs = append(errs, fmt.Errorf("%w: at most %d bytes kept: want 0 (no limit) or room for one record of %d bytes", ErrInvalid, c.MaxBytes, c.RecordBytes))
 	}
 	return errors.Join(errs...)
 }

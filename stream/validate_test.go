@@ -67,8 +67,12 @@ func TestConfigLimits(t *testing.T) {
 		{"10 MiB", func(c *Config) { c.RecordBytes = 10 << 20 }, 0},
 		{"above 10 MiB", func(c *Config) { c.RecordBytes = 10<<20 + 1024 }, 1},
 		{"below 1 MiB", func(c *Config) { c.RecordBytes = 1<<20 - 1024 }, 1},
+		{"room for one record", func(c *Config) { c.MaxBytes = 1 << 20 }, 0},
+		{"room for no record", func(c *Config) { c.MaxBytes = 1<<20 - 1 }, 1},
+		{"room for no record of 2 MiB", func(c *Config) { c.RecordBytes, c.MaxBytes = 2<<20, 1<<20 }, 1},
+		{"negative room", func(c *Config) { c.MaxBytes = -1 }, 1},
 		{"no whole KiB", func(c *Config) { c.RecordBytes = 1<<20 + 1 }, 1},
-		{"all faults at once", func(c *Config) { *c = Config{-1, time.Hour, 1} }, 3},
+		{"all faults at once", func(c *Config) { *c = Config{Shards: -1, Retention: time.Hour, RecordBytes: 1} }, 3},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -111,3 +111,36 @@ func (t *Telemetry) Batch(ctx context.Context, m triggers.Mapping, inv *runtime.
 		span.End()
 	}
 }
+
+// Room is how much something keeps and may keep, in bytes. Stream is empty for
+// the server as a whole. Limit 0 is none.
+type Room struct {
+	Stream      string
+	Used, Limit int64
+}
+
+// Watch shows how much is kept, asking read whenever metrics are read.
+func (t *Telemetry) Watch(read func() []Room) error {
+	used, err := t.meter.Int64ObservableGauge("wasmill.UsedBytes", metric.WithDescription("bytes kept, of the server or of a stream that has a quota"), metric.WithUnit("By"))
+	if err != nil {
+		return err
+	}
+	limit, err := t.meter.Int64ObservableGauge("wasmill.LimitBytes", metric.WithDescription("bytes that may be kept, where there is a limit"), metric.WithUnit("By"))
+	if err != nil {
+		return err
+	}
+	_, err = t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, r := range read() {
+			by := metric.WithAttributes()
+			if r.Stream != "" {
+				by = metric.WithAttributes(attribute.String("StreamName", r.Stream))
+			}
+			o.ObserveInt64(used, r.Used, by)
+			if r.Limit > 0 {
+				o.ObserveInt64(limit, r.Limit, by)
+			}
+		}
+		return nil
+	}, used, limit)
+	return err
+}

@@ -32,6 +32,7 @@ import (
 type Telemetry struct {
 	handler  http.Handler
 	tracer   trace.Tracer
+	meter    metric.Meter
 	shutdown []func(context.Context) error
 
 	// AWS/Lambda, by FunctionName
@@ -77,7 +78,8 @@ func New(ctx context.Context, version string) (*Telemetry, error) {
 	provider := sdkmetric.NewMeterProvider(metrics...)
 	t.shutdown = append(t.shutdown, provider.Shutdown)
 	t.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
-	return t, t.instruments(provider.Meter("wasmill"))
+	t.meter = provider.Meter("wasmill")
+	return t, t.instruments(t.meter)
 }
 
 func (t *Telemetry) instruments(m metric.Meter) error {

@@ -41,12 +41,41 @@ func (h *handler) createStream(w http.ResponseWriter, r *http.Request) error {
 		return newError(CodeStreamInvalid, "a stream needs a name").With("field", "name")
 	}
 	d, err := h.Streams.Create(r.Context(), stream.Local(spec.Name),
-		stream.Config{Shards: spec.Shards, Retention: time.Duration(spec.Retention), RecordBytes: spec.RecordBytes})
+		stream.Config{Shards: spec.Shards, Retention: time.Duration(spec.Retention), RecordBytes: spec.RecordBytes, MaxBytes: spec.MaxBytes})
 	if err != nil {
 		return h.ofStream(r.Context(), err, spec.Name)
 	}
 	writeJSON(w, http.StatusCreated, viewStream(d))
 	return nil
+}
+
+func (h *handler) updateStream(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	var change StreamChange
+	if err := readJSON(w, r, maxJSON, &change); err != nil {
+		return err
+	}
+	if change.Retention == nil && change.MaxBytes == nil {
+		return newError(CodeBadRequest, "nothing to change: want retention, maxBytes or both")
+	}
+	d, err := h.Streams.Update(r.Context(), stream.Local(name), func(c *stream.Config) {
+		if change.Retention != nil {
+			c.Retention = time.Duration(*change.Retention)
+		}
+		if change.MaxBytes != nil {
+			c.MaxBytes = *change.MaxBytes
+		}
+	})
+	if err != nil {
+		return h.ofStream(r.Context(), err, name)
+	}
+	writeJSON(w, http.StatusOK, viewStream(d))
+	return nil
+}
+
+// NearlyFull says that a limit is nearly reached.
+func NearlyFull(what string, used, limit int64) string {
+	return fmt.Sprintf("%s holds %d of the %d bytes that it may, %d %%", what, used, limit, 100*used/limit)
 }
 
 func (h *handler) getStream(w http.ResponseWriter, r *http.Request) error {
@@ -69,6 +98,9 @@ func (h *handler) getStream(w http.ResponseWriter, r *http.Request) error {
 		v.Records += shard.Records
 		v.Bytes += shard.Bytes
 		v.Shards = append(v.Shards, shard)
+	}
+	if v.MaxBytes > 0 && float64(v.Bytes) >= stream.QuotaShare*float64(v.MaxBytes) {
+		v.Warning = NearlyFull("the stream", int64(v.Bytes), v.MaxBytes) + "; more is refused at 100 %: raise the quota by `wasmill stream update " + name + " --max-bytes`, or shorten the retention"
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
@@ -113,7 +145,7 @@ func (h *handler) deleteStream(w http.ResponseWriter, r *http.Request) error {
 
 func viewStream(d stream.Description) Stream {
 	return Stream{Name: d.Name, ARN: d.ARN(), ID: d.ID, State: d.State, Created: d.Created.UTC(),
-		Retention: Duration(d.Retention), RecordBytes: d.RecordBytes, ShardCount: len(d.Shards)}
+		Retention: Duration(d.Retention), RecordBytes: d.RecordBytes, ShardCount: len(d.Shards), MaxBytes: d.MaxBytes}
 }
 
 // keyShare is which part of all hash keys a shard owns.
@@ -180,7 +212,7 @@ func (h *handler) putRecords(w http.ResponseWriter, r *http.Request) error {
 	for i, res := range results {
 		if res.Err != nil {
 			answer.Failed++
-			answer.Results[i].Error = h.toError(res.Err)
+			answer.Results[i].Error = h.toError(res.Err).Named(name)
 			continue
 		}
 		answer.Results[i] = PutResult{Shard: res.Shard, Sequence: res.Sequence.String()}
@@ -444,7 +476,7 @@ func (t *tail) follow(ctx context.Context, s *tailShard, pages chan<- []stream.R
 func (t *tail) write(r *stream.Record) error {
 	t.sent++
 	v := Record{Shard: r.Shard, Sequence: r.Sequence.String(), Number: r.Number, Key: r.PartitionKey, HashKey: r.ExplicitHashKey,
-		Arrival: r.Arrival.UTC(), TraceParent: r.TraceParent, Text: text(r.Data)}
+		Arrival: r.Arrival.UTC(), TraceParent: r.TraceParent, OutputID: r.OutputID, Text: text(r.Data)}
 	if v.Text == nil {
 		v.Data = r.Data
 	}

@@ -470,6 +470,10 @@ func (p *putter) call(ctx context.Context, batch []item) (again []item, err erro
 			p.mu.Unlock()
 		case r.Error.Code == admin.CodeUnavailable || r.Error.Code == admin.CodeShardClosed:
 			again, err = append(again, batch[i]), r.Error
+		case r.Error.Code == admin.CodeStreamFull:
+			// Time alone makes no room soon, and the next would be refused too.
+			p.note(&p.refused, batch[i])
+			p.fail(r.Error)
 		case notStored[r.Error.Code]:
 			p.refuse(batch[i].line, r.Error, false)
 		default:
@@ -521,7 +525,11 @@ func (p *putter) finish(ctx context.Context, took time.Duration) error {
 	case p.failure != nil:
 		e = p.c.toError(context.Background(), nil, p.failure)
 		if mixed {
-			e = admin.NewError(admin.CodePutPartly, "%s (%s)", e.Message, e.Code).With("cause", e)
+			cause := e
+			e = admin.NewError(admin.CodePutPartly, "%s (%s)", cause.Message, cause.Code).With("cause", cause)
+			if cause.Code == admin.CodeStreamFull { // which takes somebody to end
+				e.Actions = slices.Concat(cause.Actions, e.Actions)
+			}
 		}
 	case p.refusal != nil && (p.byInput || p.stored == 0):
 		e = p.refusal

@@ -18,21 +18,21 @@ import (
 
 func (c *cli) stream() *cobra.Command {
 	cmd := c.nounCommand("stream", "Sharded streams of records",
-		c.streamCreate(), c.streamLs(), c.streamGet(), c.streamPut(), c.streamTail(), c.streamRm())
+		c.streamCreate(), c.streamUpdate(), c.streamLs(), c.streamGet(), c.streamPut(), c.streamTail(), c.streamRm())
 	cmd.Aliases = []string{"streams"}
 	return cmd
 }
 
 func (c *cli) streamCreate() *cobra.Command {
 	var spec admin.StreamSpec
-	var record sizeFlag
+	var record, most sizeFlag
 	var retention durationFlag
 	var ifNotExists bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a stream", Args: takes("NAME"),
 		Long: help("Creates a stream. Its shards share the partition keys evenly; records of one key keep their order.",
 			"Undo it with: wasmill stream rm NAME"),
-		Example: "  wasmill stream create orders --shards 4\n  wasmill stream create audit --retention 7d --record-size 2MB",
+		Example: "  wasmill stream create orders --shards 4\n  wasmill stream create audit --retention 7d --record-size 2MB --max-bytes 1GB",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Zero would be the default to the server; whoever says 0 means none.
 			if spec.Shards < 1 || spec.Shards > stream.MaxShards {
@@ -45,12 +45,17 @@ func (c *cli) streamCreate() *cobra.Command {
 				return usageError{errors.New("--record-size 0: want 1MB to 10MB")}
 			}
 			spec.Name, spec.Retention, spec.RecordBytes = args[0], admin.Duration(retention), int(record)
+			spec.MaxBytes = int64(most)
 			v, err := c.server().CreateStream(cmd.Context(), spec)
 			if ifNotExists && hasCode(err, admin.CodeStreamExists) {
 				c.say("stream %s exists already and stays as it is", spec.Name)
 				v, err = c.server().Stream(cmd.Context(), spec.Name)
 			} else if err == nil {
-				c.say("created stream %s: %s, kept for %s", v.Name, plural(v.ShardCount, "shard"), v.Retention)
+				kept := "kept for " + v.Retention.String()
+				if v.MaxBytes > 0 {
+					kept += ", " + quota(v.MaxBytes)
+				}
+				c.say("created stream %s: %s, %s", v.Name, plural(v.ShardCount, "shard"), kept)
 				c.say("  next: wasmill stream put %s --data '{\"hello\":\"world\"}' --key 1", v.Name)
 				c.say("  undo: wasmill stream rm %s", v.Name)
 			}
@@ -64,8 +69,56 @@ func (c *cli) streamCreate() *cobra.Command {
 	f.IntVar(&spec.Shards, "shards", 1, "how many `shards`, 1 to 10000")
 	f.Var(&retention, "retention", "how long records are kept, 24h to 365d (default 24h)")
 	f.Var(&record, "record-size", "the most data and key of one record, up to 10MB (default 1MB)")
+	f.Var(&most, "max-bytes", "the most its records may take; more is refused until older ones expire (default no limit)")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "accept a stream that is there already, as it is")
 	return cmd
+}
+
+func (c *cli) streamUpdate() *cobra.Command {
+	var most sizeFlag
+	var retention durationFlag
+	cmd := &cobra.Command{
+		Use: "update NAME", Short: "Change how much of a stream is kept, and how long", Args: takes("NAME"), ValidArgsFunction: c.names(streamNames),
+		Long: help("Changes a stream's retention, its quota, or both, at once also for the records it holds. A shorter",
+			"retention deletes what is older. A quota below what the stream holds deletes nothing: it refuses new",
+			"records until enough have expired. --max-bytes 0 ends it."),
+		Example: "  wasmill stream update orders --max-bytes 10GB\n  wasmill stream update orders --retention 48h",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var change admin.StreamChange
+			if cmd.Flags().Changed("retention") {
+				change.Retention = (*admin.Duration)(&retention)
+			}
+			if cmd.Flags().Changed("max-bytes") {
+				change.MaxBytes = (*int64)(&most)
+			}
+			if change == (admin.StreamChange{}) {
+				return usage(cmd, "nothing to change: want --retention, --max-bytes or both")
+			}
+			was, err := c.server().Stream(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			v, err := c.server().UpdateStream(cmd.Context(), args[0], change)
+			if err != nil {
+				return err
+			}
+			c.say("updated stream %s: kept for %s, %s", v.Name, v.Retention, quota(v.MaxBytes))
+			c.say("  undo: wasmill stream update %s --retention %s --max-bytes %d", v.Name, was.Retention, was.MaxBytes)
+			return c.done(v, nil)
+		},
+	}
+	f := cmd.Flags()
+	f.Var(&retention, "retention", "how long records are kept, 24h to 365d")
+	f.Var(&most, "max-bytes", "the most its records may take; 0 is no limit")
+	return cmd
+}
+
+// quota says what a stream may hold.
+func quota(most int64) string {
+	if most == 0 {
+		return "no limit of bytes"
+	}
+	return "up to " + size(most)
 }
 
 func (c *cli) streamLs() *cobra.Command {
@@ -100,10 +153,13 @@ func (c *cli) streamGet() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if v.Warning != "" {
+				c.warn(v.Warning)
+			}
 			return c.done(v, func(w io.Writer) {
 				facts(w, "name", v.Name, "arn", v.ARN, "state", v.State, "created", stamp(v.Created)+"  "+ago(v.Created),
 					"retention", v.Retention, "record size", "up to "+size(v.RecordBytes),
-					"records", count(v.Records)+"  "+size(v.Bytes))
+					"records", count(v.Records)+"  "+size(v.Bytes), "quota", quotaUse(v))
 				fmt.Fprintln(w)
 				var rows [][]any
 				for _, s := range v.Shards {
@@ -117,6 +173,14 @@ func (c *cli) streamGet() *cobra.Command {
 			})
 		},
 	}
+}
+
+// quotaUse says what a stream holds of what it may.
+func quotaUse(v admin.Stream) string {
+	if v.MaxBytes == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s of %s  %s", size(v.Bytes), size(v.MaxBytes), percent(float64(v.Bytes)/float64(v.MaxBytes)))
 }
 
 func (c *cli) streamRm() *cobra.Command {

@@ -64,6 +64,10 @@ type Options struct {
 	// disk, whichever is larger, but no more than a quarter of the disk; with
 	// Memory to a sixteenth of MaxMemory.
 	Reserve int64
+	// MaxDisk is the most bytes the files of the data directory take before
+	// records are refused, 1 MiB or more; journals may take a tenth more. 0, the
+	// default, is no limit. Not with Memory, which has MaxMemory.
+	MaxDisk int64
 	// Relaxed acknowledges what the operating system has taken, without
 	// fsync: a power loss may lose up to two minutes of it.
 	Relaxed bool
@@ -91,6 +95,12 @@ func (o Options) validate() error {
 	if o.Reserve < 0 {
 		errs = append(errs, fmt.Errorf("reserve of %d bytes: want 0 (the default) or more", o.Reserve))
 	}
+	switch {
+	case o.MaxDisk != 0 && o.Memory:
+		errs = append(errs, errors.New("disk limit: in memory there is the memory limit instead"))
+	case o.MaxDisk != 0 && o.MaxDisk < 1<<20:
+		errs = append(errs, fmt.Errorf("disk limit of %d bytes: want 0 (none) or at least 1 MiB", o.MaxDisk))
+	}
 	return errors.Join(errs...)
 }
 
@@ -103,7 +113,8 @@ var (
 	// in it was touched.
 	ErrFormat = errors.New("natsd: not a data directory this release can open")
 	// ErrReserve means a write would use up the disk's (or the memory's)
-	// reserve. Nothing was written; try again once there is space.
+	// reserve, or exceed [Options.MaxDisk]. Nothing was written; try again once
+	// there is space.
 	ErrReserve = errors.New("natsd: reserve reached")
 	// ErrDown means the store takes no writes at this moment because it is
 	// being opened again after a failed write. Nothing was written; try again.
@@ -122,6 +133,7 @@ type Server struct {
 	store string // where JetStream has its files; a temporary directory with Memory
 	lock  *dirLock
 	gauge gauge
+	quota quota
 
 	conn   *nats.Conn
 	js     jetstream.JetStream
@@ -176,6 +188,10 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.gauge.measure = s.measure
 	s.gauge.reserve = o.Reserve
+	s.quota = quota{most: o.MaxDisk, measure: s.files, warn: s.warnQuota}
+	if o.Memory { // the reserve keeps that limit; this warns of it
+		s.quota.most, s.quota.measure = o.MaxMemory, s.used
+	}
 	if o.Memory && o.Reserve == 0 {
 		s.gauge.reserve = o.MaxMemory / 16
 	}

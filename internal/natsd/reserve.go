@@ -120,17 +120,26 @@ func (s *Server) Admit(class Class, bytes int) error {
 	if free, keep, ok := s.gauge.admit(class, int64(bytes)); !ok {
 		return &ReserveError{Dir: s.opts.Dir, Free: max(0, free), Reserve: keep}
 	}
+	if used, ok := s.quota.admit(class, int64(bytes)); !ok && !s.opts.Memory {
+		return &QuotaError{Dir: s.opts.Dir, Used: used, Limit: s.quota.most}
+	}
 	return nil
 }
 
-// Usage tells how many bytes JetStream keeps, and how many more records may
-// take before they are refused. While the store is being restored used is 0.
+// Usage tells how many bytes JetStream keeps (with [Options.MaxDisk] how many all
+// files of the data directory take), and how many more records may take before
+// they are refused. While the store is being restored what JetStream keeps is 0.
 func (s *Server) Usage() (used, free int64) {
 	f, total, err := s.measure()
-	if err != nil {
-		return s.used(), 0
+	if err == nil {
+		free = max(0, f-reserve(s.gauge.reserve, total))
 	}
-	return s.used(), max(0, f-reserve(s.gauge.reserve, total))
+	used = s.used()
+	if s.opts.MaxDisk > 0 {
+		used, _, _ = s.Quota()
+		free = min(free, max(0, s.opts.MaxDisk-used))
+	}
+	return used, free
 }
 
 func (s *Server) used() int64 {

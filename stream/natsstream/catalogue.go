@@ -60,19 +60,20 @@ type entry struct {
 	Epoch     uint32        `json:"epoch"`     // of all shards, Unix seconds
 	Retention time.Duration `json:"retention"` // nanoseconds
 	Record    int           `json:"record"`    // bytes
+	MaxBytes  int64         `json:"maxBytes,omitempty"`
 }
 
 func entryOf(d stream.Description) entry {
 	return entry{
 		Account: d.Account, Region: d.Region, Name: d.Name, ID: d.ID, State: d.State, Created: d.Created,
-		Shards: d.Config.Shards, Epoch: d.Shards[0].Epoch, Retention: d.Retention, Record: d.RecordBytes,
+		Shards: d.Config.Shards, Epoch: d.Shards[0].Epoch, Retention: d.Retention, Record: d.RecordBytes, MaxBytes: d.MaxBytes,
 	}
 }
 
 func (e entry) description() stream.Description {
 	d := stream.Description{
 		Ref: stream.Ref{Account: e.Account, Region: e.Region, Name: e.Name}, ID: e.ID, State: e.State, Created: e.Created,
-		Config: stream.Config{Shards: e.Shards, Retention: e.Retention, RecordBytes: e.Record},
+		Config: stream.Config{Shards: e.Shards, Retention: e.Retention, RecordBytes: e.Record, MaxBytes: e.MaxBytes},
 		Shards: make([]stream.Shard, e.Shards),
 	}
 	for i, r := range stream.EvenRanges(e.Shards) {
@@ -125,8 +126,8 @@ func (s *Store) reserve(ref stream.Ref, c stream.Config) (*incarnation, error) {
 	inc := newIncarnation(entry{
 		Account: ref.Account, Region: ref.Region, Name: ref.Name, ID: newID(),
 		State: stream.Creating, Created: now.UTC().Truncate(time.Millisecond),
-		Shards: c.Shards, Epoch: epoch, Retention: c.Retention, Record: c.RecordBytes,
-	}.description(), s.logs)
+		Shards: c.Shards, Epoch: epoch, Retention: c.Retention, Record: c.RecordBytes, MaxBytes: c.MaxBytes,
+	}.description(), s.logs, s.opts.Logger)
 	inc.turn <- struct{}{}
 	s.byRef[ref] = inc
 	return inc, nil
@@ -260,10 +261,17 @@ func (s *Store) tidy(ctx context.Context) {
 	}
 }
 
-// SetRetention changes how long records can be read, 24 h to 8,760 h in whole
-// hours, at once also for those already there. Lengthening it brings back what
-// was hidden but not yet trimmed.
+// SetRetention is Update of the retention alone.
 func (s *Store) SetRetention(ctx context.Context, ref stream.Ref, retention time.Duration) (stream.Description, error) {
+	return s.Update(ctx, ref, func(c *stream.Config) { c.Retention = retention })
+}
+
+// Update changes how long records can be read and how many bytes of them are
+// kept, at once also for those already there. Lengthening the retention brings
+// back what was hidden but not yet trimmed; a limit below what is there refuses
+// records until enough have expired, and deletes none. Shards and RecordBytes
+// cannot be changed: [stream.ErrInvalid].
+func (s *Store) Update(ctx context.Context, ref stream.Ref, change func(*stream.Config)) (stream.Description, error) {
 	inc, err := s.active(ref)
 	if err != nil {
 		return stream.Description{}, err
@@ -275,8 +283,12 @@ func (s *Store) SetRetention(ctx context.Context, ref stream.Ref, retention time
 	if _, err := s.active(ref); err != nil { // deleted while we waited
 		return stream.Description{}, err
 	}
-	d := *inc.desc.Load()
-	d.Retention = retention
+	was := *inc.desc.Load()
+	d := was
+	change(&d.Config)
+	if d.Config.Shards != was.Config.Shards || d.RecordBytes != was.RecordBytes {
+		return stream.Description{}, fmt.Errorf("%w: the number of shards and the record size of a stream stay as they are", stream.ErrInvalid)
+	}
 	if err := d.Config.Validate(); err != nil {
 		return stream.Description{}, err
 	}
@@ -285,9 +297,10 @@ func (s *Store) SetRetention(ctx context.Context, ref stream.Ref, retention time
 		_, err = s.bucket.Update(ctx, key(ref), entryOf(d), rev)
 	}
 	if err != nil {
-		return stream.Description{}, fmt.Errorf("set retention of stream %s: %w", ref.Name, unavailable(err))
+		return stream.Description{}, fmt.Errorf("update stream %s: %w", ref.Name, unavailable(err))
 	}
 	inc.desc.Store(&d)
+	inc.quota.stale()
 	for _, sh := range inc.shards {
 		sh.due.Store(0) // when to trim next has to be worked out anew
 	}

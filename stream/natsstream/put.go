@@ -25,6 +25,9 @@ type group struct {
 // last. An error means that the call as a whole is not valid and nothing of it
 // is stored. A record whose result is the error of ctx may be stored or not.
 //
+// In a stream with a quota the first entries of the call are stored as far as
+// they fit, and the others' result is [stream.ErrQuota].
+//
 // The data of entries must not be changed before Put has returned, and not
 // after either if ctx ended it: the records may still be on their way.
 func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry) ([]stream.PutResult, error) {
@@ -35,8 +38,12 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 	if err := stream.ValidateCall(entries, inc.desc.Load().RecordBytes); err != nil {
 		return nil, err
 	}
-	groups, err := inc.route(entries)
+	taken, bytes, full := inc.quota.take(ctx, entries)
+	gone := int64(0) // of bytes: those that are not stored after all
+	defer func() { inc.quota.settle(bytes, gone) }()
+	groups, err := inc.route(entries[:taken])
 	if err != nil {
+		gone = bytes
 		return nil, err
 	}
 	// All appenders work at once: first start them all, then wait.
@@ -50,12 +57,16 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 		g.pending = l.Start(g.records)
 	}
 	results := make([]stream.PutResult, len(entries))
+	for i := taken; i < len(entries); i++ {
+		results[i].Err = full
+	}
 	for _, g := range groups {
 		var places []log.Place // with an error: of those at the front that are stored
 		err := g.err
 		if err == nil {
 			places, err = g.pending.Wait(ctx)
 		}
+		missing := err != nil && !uncertain(ctx, err)
 		if err != nil {
 			err = g.shard.putError(err)
 		}
@@ -64,6 +75,9 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 				results[at] = stream.PutResult{Shard: g.shard.info.ID, Sequence: g.shard.sequence(places[i].Frame, places[i].Index, places[i].Arrival)}
 			} else {
 				results[at] = stream.PutResult{Shard: g.shard.info.ID, Err: err}
+				if missing {
+					gone += int64(entries[at].Size())
+				}
 			}
 		}
 	}
@@ -82,10 +96,7 @@ func (inc *incarnation) route(entries []stream.Entry) ([]group, error) {
 		if err != nil {
 			return nil, fmt.Errorf("record %d: %w", i, err)
 		}
-		shard, found := slices.BinarySearchFunc(inc.open, h, func(sh *Shard, h stream.HashKey) int { return sh.info.From.Compare(h) })
-		if !found {
-			shard-- // the last one that begins below h
-		}
+		shard := inc.owner(h)
 		if slot[shard] == 0 {
 			groups = append(groups, group{shard: inc.open[shard]})
 			count = append(count, 0)
@@ -109,6 +120,20 @@ func (inc *incarnation) route(entries []stream.Entry) ([]group, error) {
 		g.records = append(g.records, r)
 	}
 	return groups, nil
+}
+
+// uncertain says of the error of an append that its records may be stored yet.
+func uncertain(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, log.ErrUnknown)
+}
+
+// owner is the index in open of the shard that a hash key falls into.
+func (inc *incarnation) owner(h stream.HashKey) int {
+	at, found := slices.BinarySearchFunc(inc.open, h, func(sh *Shard, h stream.HashKey) int { return sh.info.From.Compare(h) })
+	if !found {
+		at-- // the last one that begins below h
+	}
+	return at
 }
 
 // putError says in the words of package stream why records were not stored.

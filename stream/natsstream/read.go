@@ -125,7 +125,7 @@ func (p *pager) add(f *log.Frame) {
 		p.last = p.sh.Sequence(f, i)
 		p.page.Records = append(p.page.Records, stream.Record{
 			Shard: p.sh.info.ID, Sequence: p.last, Number: p.number,
-			PartitionKey: r.Key, ExplicitHashKey: r.HashKey, Arrival: time.UnixMilli(r.Arrival).UTC(), Data: r.Data, TraceParent: r.Trace,
+			PartitionKey: r.Key, ExplicitHashKey: r.HashKey, Arrival: time.UnixMilli(r.Arrival).UTC(), Data: r.Data, TraceParent: r.Trace, OutputID: r.ID,
 		})
 		p.number++
 	}
@@ -198,8 +198,12 @@ func (s *Store) Stats(ctx context.Context, ref stream.Ref) ([]ShardStats, error)
 	if err != nil {
 		return nil, err
 	}
+	return inc.stats(ctx)
+}
+
+func (inc *incarnation) stats(ctx context.Context) ([]ShardStats, error) {
 	all := make([]ShardStats, len(inc.shards))
-	err = each(ctx, len(inc.shards), func(i int) error {
+	err := each(ctx, len(inc.shards), func(i int) error {
 		sh, err := inc.use(ctx, inc.shards[i].info.ID)
 		if err != nil {
 			return err

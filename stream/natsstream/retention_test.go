@@ -2,11 +2,13 @@ package natsstream
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/internal/natsd/natsdtest"
 	"github.com/wasmill/wasmill/stream"
 )
@@ -96,26 +98,74 @@ func TestTrimmerDeletesWhatHasExpiredButTheLastFrame(t *testing.T) {
 	})
 }
 
-func TestTrimmerKeepsWhatItIsTold(t *testing.T) {
+// MECHANISMS: a target shard is not trimmed past the last frame of a source whose
+// mark is unconfirmed.
+func TestTrimmerKeepsTheNewestFrameOfAnUnconfirmedSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var keep atomic.Uint64
-		h := open(t, natsdtest.New(t), Options{Keep: func(_ context.Context, id, shard string) uint64 { return keep.Load() }})
-		h.create(quakes, stream.Config{})
-		for _, text := range []string{"a", "b", "c"} {
-			put := h.putText(quakes, text)
-			if text == "b" {
-				keep.Store(put[0].Sequence.Frame)
+		var confirmed atomic.Uint64 // sequence of the mark
+		var asked atomic.Int64
+		broken := errors.New("no answer")
+		var fault atomic.Bool
+		h := open(t, natsdtest.New(t), Options{Keep: func(_ context.Context, source string, m log.Mark) (bool, error) {
+			asked.Add(1)
+			if source != source1 {
+				t.Errorf("asked for source %s", source)
 			}
+			if fault.Load() {
+				return true, broken
+			}
+			return m.Sequence <= confirmed.Load(), nil
+		}})
+		d := h.create(quakes, stream.Config{})
+		h.putText(quakes, "a")
+		p := h.progress(d, source1)
+		h.relay(d, source1, p, log.Mark{Sequence: 1}, 0, "b")
+		h.relay(d, source1, p, log.Mark{Sequence: 2}, 0, "c")
+		h.putText(quakes, "d")
+		h.putText(quakes, "e")
+		time.Sleep(12 * time.Hour)
+		h.putText(quakes, "f")
+		if n := asked.Load(); n != 0 {
+			t.Errorf("asked %d times before anything was due", n)
 		}
-		time.Sleep(day + time.Hour)
-		if n := h.stored(quakes); n != 2 {
-			t.Errorf("%d records on disk, want b and c", n)
+
+		// All but f expire: a and b go, c is the newest frame and not confirmed.
+		time.Sleep(12*time.Hour + 10*time.Minute)
+		if n := h.stored(quakes); n != 4 {
+			t.Errorf("%d records on disk, want c, d, e and f", n)
 		}
-		wantText(t, "kept but expired", h.read(quakes, 0, horizon, 0), "")
-		keep.Store(0)
+		wantText(t, "kept but expired", h.read(quakes, 0, horizon, 0), "f")
+		if p := h.progress(d, source1); p.At != (log.Mark{Sequence: 2}) {
+			t.Errorf("progress after trimming: %s, want 2/0", p.At)
+		}
+		confirmed.Store(1)
+		time.Sleep(2 * time.Minute)
+		if n := h.stored(quakes); n != 4 {
+			t.Errorf("%d records on disk with an older mark confirmed, want 4", n)
+		}
+		confirmed.Store(2)
+		fault.Store(true)
+		time.Sleep(2 * time.Minute)
+		if n := h.stored(quakes); n != 4 {
+			t.Errorf("%d records on disk with nobody to answer, want 4", n)
+		}
+		fault.Store(false)
 		time.Sleep(2 * time.Minute)
 		if n := h.stored(quakes); n != 1 {
-			t.Errorf("%d records on disk once nothing is to be kept, want 1", n)
+			t.Errorf("%d records on disk once the mark is confirmed, want f", n)
+		}
+		// The source begins anew, at the fence of nothing there.
+		p = h.progress(d, source1)
+		if p.At != (log.Mark{}) {
+			t.Errorf("progress of what is trimmed: %s", p.At)
+		}
+		h.relay(d, source1, p, log.Mark{Sequence: 3}, 0, "g")
+
+		// Frames of others are trimmed without a look at the sources.
+		asked.Store(0)
+		time.Sleep(12 * time.Hour) // f expires
+		if n, looked := h.stored(quakes), asked.Load(); n != 1 || looked != 0 {
+			t.Errorf("%d records on disk, asked %d times; want g alone and nobody asked", n, looked)
 		}
 	})
 }

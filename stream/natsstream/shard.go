@@ -18,16 +18,18 @@ type Shard struct {
 	logs *log.Set
 	log  atomic.Pointer[log.Log] // nil until first used
 	due  atomic.Int64            // Unix ms before which nothing can have expired; see Store.trimShard
+
+	// floor is a frame below which no source has its newest one that is not
+	// confirmed. Only the trimmer touches it; see Store.keep.
+	floor uint64
 }
 
 // Shard opens a shard of an incarnation. [stream.ErrNotFound] if there is none
 // of that id, or its stream is deleted.
 func (s *Store) Shard(ctx context.Context, streamID, shard string) (*Shard, error) {
-	s.mu.RLock()
-	inc := s.byID[streamID]
-	s.mu.RUnlock()
-	if inc == nil {
-		return nil, fmt.Errorf("%w: no stream with id %s", stream.ErrNotFound, streamID)
+	inc, err := s.incarnation(streamID)
+	if err != nil {
+		return nil, err
 	}
 	return inc.use(ctx, shard)
 }

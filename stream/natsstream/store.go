@@ -37,9 +37,12 @@ type Options struct {
 	// TrimEvery is how often expired records are looked for to be deleted.
 	// Readers never see them in between. Defaults to 1 minute.
 	TrimEvery time.Duration
-	// Keep names the first frame of a shard's log that must not be trimmed yet,
-	// 0 for none. Nil keeps nothing.
-	Keep func(ctx context.Context, streamID, shard string) uint64
+	// Keep says whether a source has confirmed, for good, that all up to m is
+	// done, m being the mark of what it relayed last to a shard. Until then that
+	// frame is not trimmed, nor what lies behind it: by it the source finds out
+	// what is there. It is asked only when such a frame would be trimmed, and an
+	// error keeps it. Nil: all is confirmed.
+	Keep func(ctx context.Context, source string, m log.Mark) (confirmed bool, err error)
 	// Logger takes what goes wrong in the background. Defaults to none.
 	Logger *slog.Logger
 }
@@ -47,7 +50,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.TrimEvery = cmp.Or(o.TrimEvery, time.Minute)
 	if o.Keep == nil {
-		o.Keep = func(context.Context, string, string) uint64 { return 0 }
+		o.Keep = func(context.Context, string, log.Mark) (bool, error) { return true, nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -77,11 +80,13 @@ type incarnation struct {
 	shards []*Shard                           // by index
 	open   []*Shard                           // those that take records, by hash range, ascending
 	turn   chan struct{}                      // holds one token while its catalogue entry is being changed
+	quota  quota
 }
 
-func newIncarnation(d stream.Description, logs *log.Set) *incarnation {
+func newIncarnation(d stream.Description, logs *log.Set, logger *slog.Logger) *incarnation {
 	inc := &incarnation{turn: make(chan struct{}, 1), shards: make([]*Shard, len(d.Shards))}
 	inc.desc.Store(&d)
+	inc.quota.inc, inc.quota.logger, inc.quota.held, inc.quota.turn = inc, logger, inc.held, make(chan struct{}, 1)
 	for i, info := range d.Shards {
 		inc.shards[i] = &Shard{inc: inc, info: info, logs: logs}
 		if info.State == stream.Active {
@@ -122,7 +127,7 @@ func Open(ctx context.Context, srv *natsd.Server, logs *log.Set, o Options) (*St
 	}
 	for _, e := range defs {
 		d := e.description()
-		inc := newIncarnation(d, logs)
+		inc := newIncarnation(d, logs, s.opts.Logger)
 		s.byRef[d.Ref] = inc
 		s.epochs[d.Ref] = e.Epoch
 		if d.State == stream.Active {

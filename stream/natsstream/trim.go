@@ -22,6 +22,7 @@ func (s *Store) trim(ctx context.Context) {
 		}
 		s.tidy(ctx)
 		for _, inc := range s.actives() {
+			inc.quota.look(ctx)
 			for _, sh := range inc.shards {
 				if ctx.Err() != nil {
 					return
@@ -60,8 +61,18 @@ func (s *Store) trimShard(ctx context.Context, sh *Shard) error {
 		return err
 	}
 	horizon := sh.Horizon(now)
-	if err := l.Trim(ctx, horizon, s.opts.Keep(ctx, d.ID, sh.info.ID)); err != nil {
+	end, err := l.Due(ctx, horizon)
+	if err != nil {
 		return err
+	}
+	if end > 0 {
+		keep, err := s.keep(ctx, sh, l, end)
+		if err != nil {
+			return err
+		}
+		if err := l.Trim(ctx, horizon, keep); err != nil {
+			return err
+		}
 	}
 	b, err := l.Bounds(ctx)
 	if err != nil {
@@ -87,4 +98,40 @@ func (s *Store) trimShard(ctx context.Context, sh *Shard) error {
 	// SetRetention may have reset due meanwhile: then leave it so.
 	sh.due.CompareAndSwap(due, newest+d.Retention.Milliseconds()+1)
 	return nil
+}
+
+// keep is the first frame that must stay though the frames before end are due; 0
+// if none must. The sources of a shard are looked at only when frames are due
+// that may be the newest of one: they only ever get newer ones, so that between
+// two looks none can have its newest below the lowest that was seen.
+func (s *Store) keep(ctx context.Context, sh *Shard, l *log.Log, end uint64) (uint64, error) {
+	if end <= sh.floor {
+		return 0, nil
+	}
+	b, err := l.Bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	all, err := l.LastFroms(ctx)
+	if err != nil {
+		return 0, err
+	}
+	floor, keep := b.LastFrame+1, uint64(0) // a new source begins behind
+	for source, f := range all {
+		if f.Frame < end {
+			confirmed, err := s.opts.Keep(ctx, source, f.Mark)
+			if err != nil {
+				s.opts.Logger.Warn("expired records are kept: whether their source needs them is not known", "stream", sh.inc.desc.Load().Name, "shard", sh.info.ID, "source", source, "error", err)
+			}
+			if err == nil && confirmed {
+				continue
+			}
+			if keep == 0 || f.Frame < keep {
+				keep = f.Frame
+			}
+		}
+		floor = min(floor, f.Frame)
+	}
+	sh.floor = floor
+	return keep, nil
 }

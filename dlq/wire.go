@@ -38,6 +38,31 @@ func LetterID(mapping string, generation int, shard string, number uint64, buria
 	return id
 }
 
+// OutputLetterID is the id of a dead letter that is an output: the SourceCode of
+// its source and target, a dash, and its position. Nothing is buried in its place
+// again, so that no burial follows.
+func OutputLetterID(mapping string, generation int, shard, target string, at Position) string {
+	return OutputCode(mapping, generation, shard, target) + "-" + sortable(at.Sequence) + sortable(uint64(at.Index))
+}
+
+// OutputCode is what SourceCode is to records, for the outputs of a source to one
+// incarnation of a stream.
+func OutputCode(mapping string, generation int, shard, target string) string {
+	return SourceCode(mapping, generation, shard+"\x00"+target)
+}
+
+// Reburied says whether an id is of a letter that was buried more than once: it may
+// rest with the letters of another source, the one that has redriven it.
+func Reburied(id string) bool { return strings.Count(id, "-") > 1 }
+
+// Earlier are the ids that a letter had at its burials before.
+func (l *Letter) Earlier() (ids []string) {
+	for burial := 1; burial < l.Burial; burial++ {
+		ids = append(ids, LetterID(l.Mapping, l.Generation, l.Shard, l.Number, burial))
+	}
+	return ids
+}
+
 // sortable writes n in base 32 behind the count of its digits.
 func sortable(n uint64) string {
 	var buf [14]byte

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,4 +106,29 @@ func FuzzReadWire(f *testing.F) {
 			t.Errorf("%d bytes became %d", len(b), len(l.Data)+len(rest))
 		}
 	})
+}
+
+func TestIDsOfOutputsSortByPositionAndAreNoOthers(t *testing.T) {
+	var all []string
+	for _, at := range []Position{{1, 0}, {1, 9}, {1, 40}, {2, 0}, {2, 1}, {40, 0}, {40, 33}, {4000, 7}} {
+		all = append(all, OutputLetterID("m", 1, "s", "x", at))
+	}
+	if !slices.IsSorted(all) || len(slices.Compact(slices.Clone(all))) != len(all) {
+		t.Errorf("ids = %s", all)
+	}
+	for _, id := range all {
+		if code, ok := SourceOf(id); !ok || code != OutputCode("m", 1, "s", "x") || Reburied(id) {
+			t.Errorf("source of %s = %s, %v", id, code, ok)
+		}
+	}
+	if OutputCode("m", 1, "s", "x") == OutputCode("m", 1, "s", "y") || OutputCode("m", 1, "s", "") == SourceCode("m", 1, "s") {
+		t.Error("two lanes have one code")
+	}
+}
+
+func TestEarlierBurials(t *testing.T) {
+	l := Letter{Mapping: "m", Generation: 1, Shard: "s", Number: 7, Burial: 3}
+	if got := l.Earlier(); len(got) != 2 || got[0] != LetterID("m", 1, "s", 7, 1) || got[1] != LetterID("m", 1, "s", 7, 2) || Reburied(got[0]) || !Reburied(got[1]) {
+		t.Errorf("earlier = %s", got)
+	}
 }

@@ -3,9 +3,11 @@
 // A letter is visible from the commit that buries it until it is purged or is
 // older than [dlq.Retention]. It rests in its mapping's journal first, until the
 // relay has moved it to package dlq/store; the morgue looks into both and shows
-// each once.
+// each once. One that is delivered again stays, whatever its age, until a commit
+// says that it is done or buried again: from that commit on it is not shown any
+// more, and the relay has it removed.
 //
-// The newest message of a source tells the relay how far it has come, so one
+// The newest message of a lane tells the relay how far it has come, so one
 // that is purged or expired before the journal has noted that stays on as a
 // hidden message without payload.
 package morgue
@@ -14,7 +16,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -70,7 +71,13 @@ type Morgue struct {
 
 	mu    sync.Mutex // guards what follows
 	flush func(context.Context) error
-	where map[string]uint64 // letter id -> sequence in graves, of letters shown lately
+	where map[string]place // by id, of letters seen lately
+}
+
+// place is where a letter rests.
+type place struct {
+	lane     store.Lane
+	sequence uint64
 }
 
 // remembered is how many letters are found again without a search.
@@ -82,7 +89,7 @@ func Open(ctx context.Context, srv *natsd.Server, journals *journal.Store) (*Mor
 	if err != nil {
 		return nil, err
 	}
-	return &Morgue{graves: graves, journals: journals, where: map[string]uint64{}}, nil
+	return &Morgue{graves: graves, journals: journals, where: map[string]place{}}, nil
 }
 
 // Graves is where letters are kept, for the relay, which fills it.
@@ -119,7 +126,7 @@ func (m *Morgue) List(ctx context.Context, f Filter) ([]dlq.Letter, error) {
 			out = slices.Delete(out, 0, len(out)-f.Limit)
 		}
 	}
-	err := m.each(ctx, &f, func(l dlq.Letter) {
+	superseded, err := m.each(ctx, &f, func(l dlq.Letter) {
 		if !f.Data {
 			l.Data = nil
 		}
@@ -130,6 +137,7 @@ func (m *Morgue) List(ctx context.Context, f Filter) ([]dlq.Letter, error) {
 	if err != nil && !damaged(err) {
 		return nil, err
 	}
+	out = slices.DeleteFunc(out, func(l dlq.Letter) bool { return superseded[l.ID] })
 	cut()
 	return out, err
 }
@@ -141,50 +149,44 @@ func damaged(err error) bool {
 
 // Count says how many letters f chooses.
 func (m *Morgue) Count(ctx context.Context, f Filter) (int, error) {
-	n := 0
-	err := m.each(ctx, &f, func(dlq.Letter) { n++ })
-	return n, err
+	ids := map[string]bool{}
+	superseded, err := m.each(ctx, &f, func(l dlq.Letter) { ids[l.ID] = true })
+	for id := range superseded {
+		delete(ids, id)
+	}
+	return len(ids), err
 }
 
-// each hands over every visible letter that f chooses, once.
-func (m *Morgue) each(ctx context.Context, f *Filter, fn func(dlq.Letter)) error {
-	// The journals first: a letter that is moved meanwhile is seen twice then,
-	// not never.
-	waiting, unread := m.waiting(ctx, nil)
-	if unread != nil && !damaged(unread) {
-		return unread
-	}
-	now := time.Now()
-	choose := func(l dlq.Letter) {
-		if visible(&l, now) && f.match(&l) {
-			fn(l)
+// ties are what newest and unconfirmed commits say of dead letters, by id.
+type ties struct {
+	under   map[string]bool // they are delivered again
+	settled map[string]bool // they are no more, and may not be removed yet
+}
+
+// ties asks all sources. Who looks for letters asks first: what is settled before
+// is then known to be so, or is removed already.
+func (m *Morgue) ties(ctx context.Context) (t ties, unread error) {
+	t = ties{map[string]bool{}, map[string]bool{}}
+	unread, err := m.sources(ctx, func(src triggers.Source) error {
+		under, settled, err := m.journals.Redrives(ctx, src)
+		for _, id := range under {
+			t.under[id] = true
 		}
-	}
-	seen := map[string]bool{}
-	for _, l := range waiting {
-		seen[l.ID] = true
-		choose(l)
-	}
-	err := m.graves.Scan(ctx, nil, func(g store.Message) error {
-		if !g.Hidden && !seen[g.Letter.ID] {
-			m.remember(g.Letter.ID, g.Sequence)
-			choose(g.Letter)
+		for _, id := range settled {
+			t.settled[id] = true
 		}
-		return nil
+		return err
 	})
-	return cmp.Or(err, unread)
+	return t, cmp.Or(err, unread)
 }
 
-// waiting returns the letters of journals that are not in the morgue yet, and
-// never were: of the sources that pick takes, or all if it is nil. A journal that
-// is damaged keeps back its own letters, and is told of by the error.
-func (m *Morgue) waiting(ctx context.Context, pick func(triggers.Source) bool) ([]dlq.Letter, error) {
+// sources calls fn for each that has a journal. One that is damaged is told of by
+// unread and does not keep the others from their turn.
+func (m *Morgue) sources(ctx context.Context, fn func(triggers.Source) error) (unread, err error) {
 	mappings, err := m.journals.Mappings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []dlq.Letter
-	var unread error
 	for _, mapping := range mappings {
 		sources, err := m.journals.Sources(ctx, mapping)
 		if errors.Is(err, journal.ErrNoJournal) {
@@ -197,16 +199,72 @@ func (m *Morgue) waiting(ctx context.Context, pick func(triggers.Source) bool) (
 			unread = cmp.Or(unread, err)
 		}
 		for _, src := range sources {
-			if pick != nil && !pick(src) {
-				continue
-			}
-			letters, err := m.waitingOf(ctx, src)
-			if err != nil && !damaged(err) {
+			err := fn(src)
+			if err != nil && !damaged(err) && !errors.Is(err, journal.ErrNoJournal) {
 				return nil, err
 			}
-			unread = cmp.Or(unread, err)
-			out = append(out, letters...)
+			if damaged(err) {
+				unread = cmp.Or(unread, err)
+			}
 		}
+	}
+	return unread, nil
+}
+
+// each hands over every visible letter that f chooses. superseded are ids of
+// letters that were buried again since: a redrive may have come in between, so
+// that the old one and the new one are seen.
+func (m *Morgue) each(ctx context.Context, f *Filter, fn func(dlq.Letter)) (superseded map[string]bool, err error) {
+	t, unread := m.ties(ctx)
+	if unread != nil && !damaged(unread) {
+		return nil, unread
+	}
+	// The journals first: a letter that is moved meanwhile is seen twice then,
+	// not never.
+	waiting, unreadToo := m.waiting(ctx, nil)
+	if unreadToo != nil && !damaged(unreadToo) {
+		return nil, unreadToo
+	}
+	now := time.Now()
+	superseded = map[string]bool{}
+	choose := func(l dlq.Letter) {
+		for _, id := range l.Earlier() {
+			superseded[id] = true
+		}
+		if l.Redriving = t.under[l.ID]; !t.settled[l.ID] && (l.Redriving || visible(&l, now)) && f.match(&l) {
+			fn(l)
+		}
+	}
+	seen := map[string]bool{}
+	for _, l := range waiting {
+		seen[l.ID] = true
+		choose(l)
+	}
+	err = m.graves.Scan(ctx, nil, func(g store.Message) error {
+		if !g.Hidden && !seen[g.Letter.ID] {
+			m.remember(&g)
+			choose(g.Letter)
+		}
+		return nil
+	})
+	return superseded, cmp.Or(err, unread, unreadToo)
+}
+
+// waiting returns the letters of journals that are not in the morgue yet, and
+// never were: of the sources that pick takes, or all if it is nil. A journal that
+// is damaged keeps back its own letters, and is told of by the error.
+func (m *Morgue) waiting(ctx context.Context, pick func(triggers.Source) bool) ([]dlq.Letter, error) {
+	var out []dlq.Letter
+	unread, err := m.sources(ctx, func(src triggers.Source) error {
+		if pick != nil && !pick(src) {
+			return nil
+		}
+		letters, err := m.waitingOf(ctx, src)
+		out = append(out, letters...)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, unread
 }
@@ -233,7 +291,7 @@ func (m *Morgue) waitingOf(ctx context.Context, src triggers.Source) ([]dlq.Lett
 		return nil, err
 	}
 	// What the morgue has, or has had and purged, is not waiting.
-	tail, err := m.graves.Tail(ctx, src)
+	tail, err := m.graves.Tail(ctx, store.Lane{Source: src})
 	if err != nil {
 		return nil, err
 	}
@@ -244,86 +302,4 @@ func (m *Morgue) waitingOf(ctx context.Context, src triggers.Source) ([]dlq.Lett
 		}
 	}
 	return out, nil
-}
-
-func (m *Morgue) remember(id string, sequence uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.where) >= remembered {
-		clear(m.where)
-	}
-	m.where[id] = sequence
-}
-
-// Get returns one letter with its payload, or [dlq.ErrNotFound].
-func (m *Morgue) Get(ctx context.Context, id string) (dlq.Letter, error) {
-	code, ok := dlq.SourceOf(id)
-	if !ok {
-		return dlq.Letter{}, fmt.Errorf("%w: %q is no id of a dead letter", dlq.ErrNotFound, id)
-	}
-	mine := func(src triggers.Source) bool { return dlq.SourceCode(src.Mapping, src.Generation, src.Shard) == code }
-	l, err := m.dig(ctx, id, mine)
-	if !errors.Is(err, dlq.ErrNotFound) {
-		return l, err
-	}
-	waiting, unread := m.waiting(ctx, mine)
-	if unread != nil && !damaged(unread) {
-		return dlq.Letter{}, unread
-	}
-	for _, l := range waiting {
-		if l.ID == id && visible(&l, time.Now()) {
-			return l, nil
-		}
-	}
-	// It may have been moved between the two looks.
-	l, err = m.dig(ctx, id, mine)
-	if unread != nil && errors.Is(err, dlq.ErrNotFound) {
-		err = unread
-	}
-	return l, err
-}
-
-var errStop = errors.New("found")
-
-// dig looks for a letter in the morgue.
-func (m *Morgue) dig(ctx context.Context, id string, mine func(triggers.Source) bool) (dlq.Letter, error) {
-	var found *dlq.Letter
-	m.mu.Lock()
-	sequence := m.where[id]
-	m.mu.Unlock()
-	if sequence > 0 {
-		g, there, err := m.graves.Get(ctx, sequence)
-		if err != nil {
-			return dlq.Letter{}, err
-		}
-		if there && !g.Hidden && g.Letter.ID == id {
-			found = &g.Letter
-		}
-	}
-	if found == nil {
-		sources, err := m.graves.Sources(ctx)
-		if err != nil {
-			return dlq.Letter{}, err
-		}
-		for src := range sources {
-			if !mine(src) {
-				continue
-			}
-			err := m.graves.Scan(ctx, &src, func(g store.Message) error {
-				if g.Hidden || g.Letter.ID != id {
-					return nil
-				}
-				m.remember(id, g.Sequence)
-				found = &g.Letter
-				return errStop
-			})
-			if err != nil && !errors.Is(err, errStop) && found == nil {
-				return dlq.Letter{}, err
-			}
-		}
-	}
-	if found == nil || !visible(found, time.Now()) {
-		return dlq.Letter{}, fmt.Errorf("%w: %s", dlq.ErrNotFound, id)
-	}
-	return *found, nil
 }

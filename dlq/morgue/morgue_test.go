@@ -74,7 +74,7 @@ func (h *house) bury(src triggers.Source, all ...dlq.Letter) {
 		h.check(err)
 		h.owner[src] = j
 	}
-	h.check(j.Commit(context.Background(), triggers.Checkpoint{}, all))
+	h.check(j.Commit(context.Background(), triggers.Checkpoint{}, journal.Cargo{Letters: all}))
 }
 
 // move appends what waits, the first n letters at most, without a mark.
@@ -83,11 +83,11 @@ func (h *house) move(src triggers.Source, n int) {
 	ctx := context.Background()
 	mark, upTo, err := h.journals.Pending(ctx, src)
 	h.check(err)
-	tail, err := h.graves.Tail(ctx, src)
+	tail, err := h.graves.Tail(ctx, store.Lane{Source: src})
 	h.check(err)
 	h.check(h.journals.Letters(ctx, src, mark, upTo, func(at dlq.Position, l dlq.Letter) (err error) {
 		if n--; n >= 0 {
-			tail, err = h.graves.Append(ctx, src, tail, at, &l)
+			tail, err = h.graves.Append(ctx, store.Lane{Source: src}, tail, at, &l)
 		}
 		return err
 	}))
@@ -494,5 +494,109 @@ func TestDeadLettersOutliveTheirTrigger(t *testing.T) {
 	}
 	if n := h.purge(Filter{}); n != 1 || h.stored() != "" {
 		t.Errorf("purged %d, stored %s", n, h.stored())
+	}
+}
+
+// redrive commits which letters are delivered again, and what is settled.
+func (h *house) redrive(src triggers.Source, c journal.Cargo, under ...string) {
+	h.t.Helper()
+	h.bury(src) // so that there is an owner
+	var cp triggers.Checkpoint
+	for _, id := range under {
+		cp.Redrives = append(cp.Redrives, triggers.Redrive{Letter: id})
+	}
+	h.check(h.owner[src].Commit(context.Background(), cp, c))
+}
+
+func TestLettersThatAreDeliveredAgainAreMarkedAndStay(t *testing.T) {
+	calendarTest(t, func(t *testing.T, c *calendar) {
+		c.bury(shard0, letter(0), letter(1))
+		c.move(shard0, 9)
+		c.confirm(shard0)
+		c.redrive(shard1, journal.Cargo{}, id(shard0, 0))
+		for n := range uint64(2) {
+			l, err := c.Get(context.Background(), id(shard0, n))
+			if err != nil || l.Redriving != (n == 0) {
+				t.Errorf("get %d: redriving %v, %v", n, l.Redriving, err)
+			}
+		}
+		if n := c.purge(Filter{}); n != 1 || c.list(Filter{}) != "0" {
+			t.Errorf("purged %d, listed %s; want the one that is not delivered again gone", n, c.list(Filter{}))
+		}
+		c.bury(shard0, letter(2))
+		c.move(shard0, 9)
+		c.confirm(shard0)
+		c.pass(dlq.Retention + time.Hour)
+		c.check(c.Trim(context.Background()))
+		if got := c.stored(); got != "0" || c.list(Filter{Data: true}) != "0" {
+			t.Errorf("trimmed: stored %s, listed %s; want what is delivered again, whatever its age", got, c.list(Filter{}))
+		}
+		if l, err := c.Get(context.Background(), id(shard0, 0)); err != nil || !l.Redriving || len(l.Data) != 100 {
+			t.Errorf("get = %+v, %v", l, err)
+		}
+		c.redrive(shard1, journal.Cargo{Redriven: []string{id(shard0, 0)}})
+		if got := c.list(Filter{}); got != "" || c.stored() != "0" {
+			t.Errorf("settled: listed %q, stored %s", got, c.stored())
+		}
+		left, err := c.Remove(context.Background(), []string{id(shard0, 0), id(shard0, 5)})
+		if err != nil || len(left) != 0 || c.stored() != "" {
+			t.Errorf("removed: left %v, %v, stored %s", left, err, c.stored())
+		}
+	})
+}
+
+func TestTheNewestMessageOfASourceKeepsItsPositionWhenItIsRemoved(t *testing.T) {
+	h := open(t, natsdtest.New(t))
+	h.bury(shard0, letter(0), letter(1))
+	h.move(shard0, 9) // and no mark
+	for range 2 {
+		left, err := h.Remove(context.Background(), []string{id(shard0, 1), id(shard0, 0)})
+		if err != nil || len(left) != 0 || h.stored() != "(1.1)" {
+			t.Fatalf("left %v, %v, stored %s", left, err, h.stored())
+		}
+		h.move(shard0, 9)
+	}
+	if got := h.list(Filter{}); got != "" {
+		t.Errorf("listed %s: a letter that was removed has come back", got)
+	}
+}
+
+func TestALetterThatWaitsInItsJournalIsNotRemovedYet(t *testing.T) {
+	h := open(t, natsdtest.New(t))
+	h.bury(shard0, letter(0), letter(1))
+	h.move(shard0, 1)
+	left, err := h.Remove(context.Background(), []string{id(shard0, 0), id(shard0, 1), id(shard1, 9)})
+	if err != nil || len(left) != 1 || left[0] != id(shard0, 1) {
+		t.Errorf("left %v, %v; want the one that waits", left, err)
+	}
+	h.move(shard0, 9)
+	left, err = h.Remove(context.Background(), left)
+	if err != nil || len(left) != 0 || h.list(Filter{}) != "" {
+		t.Errorf("left %v, %v, listed %s", left, err, h.list(Filter{}))
+	}
+}
+
+func TestALetterThatWasBuriedAgainByAnotherShardIsFound(t *testing.T) {
+	h := open(t, natsdtest.New(t))
+	h.bury(shard0, letter(7))
+	again := letter(7)
+	again.Mapping, again.Generation, again.Shard, again.Burial = mapping, 1, shard0.Shard, 2
+	h.redrive(shard1, journal.Cargo{Redriven: []string{id(shard0, 7)}, Letters: []dlq.Letter{again}})
+	second := dlq.LetterID(mapping, 1, shard0.Shard, 7, 2)
+	for _, at := range []string{"journal", "morgue"} {
+		l, err := h.Get(context.Background(), second)
+		if err != nil || l.Burial != 2 || l.Shard != shard0.Shard {
+			t.Errorf("in the %s: %+v, %v", at, l, err)
+		}
+		if got := h.list(Filter{}); got != "7" {
+			t.Errorf("in the %s: listed %s, want it once", at, got)
+		}
+		h.move(shard0, 9)
+		h.move(shard1, 9)
+	}
+	// Another process, which remembers nothing.
+	other := open(t, h.srv)
+	if left, err := other.Remove(context.Background(), []string{id(shard0, 7), second}); err != nil || len(left) != 0 || other.list(Filter{}) != "" {
+		t.Errorf("left %v, %v, listed %s", left, err, other.list(Filter{}))
 	}
 }

@@ -1,9 +1,11 @@
 // Package store keeps dead letters on disk: one message each in the JetStream
-// stream MORGUE, on a subject for each source, m.<mapping>.<generation>.<shard>.
+// stream MORGUE, on a subject for each lane. The records of a source have one,
+// m.<mapping>.<generation>.<shard>, and its outputs to a stream that is gone have
+// one of their own, m.<mapping>.<generation>.<shard>.<stream id>.
 //
 // Every message bears the position its letter had in the journal of its source
 // ([dlq.Position]), and a letter is appended behind the newest message that the
-// writer knows. So the newest message of a source says how far its letters have
+// writer knows. So the newest message of a lane says how far its letters have
 // come, and appending a letter again, after whatever crash, adds nothing. That
 // message may be turned into a [Store.Hide]n one, which bears the position
 // without the letter, but has to stay until the journal has noted it.
@@ -55,17 +57,33 @@ var ErrCorrupt = errors.New("dlq: corrupt")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Lane is a row of letters that are appended one behind the other.
+type Lane struct {
+	triggers.Source
+	// Target is the incarnation of the stream that outputs were on their way to;
+	// empty: it is the lane of the source's records.
+	Target string
+}
+
+// Code is the first part of the ids of letters that were first buried here.
+func (l Lane) Code() string {
+	if l.Target == "" {
+		return dlq.SourceCode(l.Mapping, l.Generation, l.Shard)
+	}
+	return dlq.OutputCode(l.Mapping, l.Generation, l.Shard, l.Target)
+}
+
 // Message is one dead letter where it is kept.
 type Message struct {
 	Sequence uint64 // in the morgue, from 1
-	Source   triggers.Source
+	Lane     Lane
 	Position dlq.Position
 	Stored   time.Time
 	Hidden   bool // bears its position only
 	Letter   dlq.Letter
 }
 
-// Tail is the newest message of a source. The zero value: there is none.
+// Tail is the newest message of a lane. The zero value: there is none.
 type Tail struct {
 	Sequence uint64
 	Position dlq.Position
@@ -86,17 +104,25 @@ func Open(ctx context.Context, srv *natsd.Server) (*Store, error) {
 	return s, nil
 }
 
-func subject(src triggers.Source) string {
-	return "m." + src.Mapping + "." + strconv.Itoa(src.Generation) + "." + src.Shard
+func subject(lane Lane) string {
+	subj := "m." + lane.Mapping + "." + strconv.Itoa(lane.Generation) + "." + lane.Shard
+	if lane.Target != "" {
+		subj += "." + lane.Target
+	}
+	return subj
 }
 
-func sourceOf(subj string) (triggers.Source, bool) {
+func laneOf(subj string) (Lane, bool) {
 	parts := strings.Split(subj, ".")
-	if len(parts) != 4 {
-		return triggers.Source{}, false
+	if len(parts) != 4 && len(parts) != 5 {
+		return Lane{}, false
 	}
 	generation, err := strconv.Atoi(parts[2])
-	return triggers.Source{Mapping: parts[1], Generation: generation, Shard: parts[3]}, err == nil
+	lane := Lane{Source: triggers.Source{Mapping: parts[1], Generation: generation, Shard: parts[3]}}
+	if len(parts) == 5 {
+		lane.Target = parts[4]
+	}
+	return lane, err == nil
 }
 
 func encode(kind byte, at dlq.Position, l *dlq.Letter) ([]byte, error) {
@@ -122,7 +148,7 @@ func decode(e ledger.Entry) (Message, error) {
 	}
 	m := Message{Sequence: e.Sequence, Stored: e.Stored}
 	b, ok := e.Data, false
-	if m.Source, ok = sourceOf(e.Subject); !ok {
+	if m.Lane, ok = laneOf(e.Subject); !ok {
 		return bad("subject " + e.Subject)
 	}
 	if len(b) < 10 || b[0] != 'W' || b[1] != 'D' {
@@ -159,9 +185,9 @@ func decode(e ledger.Entry) (Message, error) {
 	return m, nil
 }
 
-// Tail reads the newest message of src.
-func (s *Store) Tail(ctx context.Context, src triggers.Source) (Tail, error) {
-	e, found, err := s.l.Last(ctx, subject(src))
+// Tail reads the newest message of lane.
+func (s *Store) Tail(ctx context.Context, lane Lane) (Tail, error) {
+	e, found, err := s.l.Last(ctx, subject(lane))
 	if err != nil || !found {
 		return Tail{}, wrap(err)
 	}
@@ -169,11 +195,11 @@ func (s *Store) Tail(ctx context.Context, src triggers.Source) (Tail, error) {
 	return Tail{m.Sequence, m.Position}, err
 }
 
-// Append stores the letter of src that has position at, unless it or a later
+// Append stores the letter of lane that has position at, unless it or a later
 // one was stored before, and returns the new tail. tail is what the caller
 // thinks is the newest; it may be outdated. When Append fails, call again with
 // the tail that [Store.Tail] reads.
-func (s *Store) Append(ctx context.Context, src triggers.Source, tail Tail, at dlq.Position, l *dlq.Letter) (Tail, error) {
+func (s *Store) Append(ctx context.Context, lane Lane, tail Tail, at dlq.Position, l *dlq.Letter) (Tail, error) {
 	if tail.Position.Compare(at) >= 0 {
 		return tail, nil
 	}
@@ -181,17 +207,17 @@ func (s *Store) Append(ctx context.Context, src triggers.Source, tail Tail, at d
 	if err != nil {
 		return tail, err
 	}
-	return s.append(ctx, src, tail, at, b)
+	return s.append(ctx, lane, tail, at, b)
 }
 
-func (s *Store) append(ctx context.Context, src triggers.Source, tail Tail, at dlq.Position, b []byte) (Tail, error) {
+func (s *Store) append(ctx context.Context, lane Lane, tail Tail, at dlq.Position, b []byte) (Tail, error) {
 	var last error
 	for range rounds {
 		if err := s.srv.Admit(natsd.Journal, len(b)); err != nil {
 			return tail, wrap(err)
 		}
 		var seq uint64
-		if seq, last = s.l.Append(ctx, subject(src), tail.Sequence, b); last == nil {
+		if seq, last = s.l.Append(ctx, subject(lane), tail.Sequence, b); last == nil {
 			return Tail{seq, at}, nil
 		}
 		if !errors.Is(last, ledger.ErrRefused) {
@@ -201,7 +227,7 @@ func (s *Store) append(ctx context.Context, src triggers.Source, tail Tail, at d
 			}
 		}
 		// Either it is there, or the tail was hidden or dropped meanwhile.
-		now, err := s.Tail(ctx, src)
+		now, err := s.Tail(ctx, lane)
 		if err != nil {
 			return tail, err
 		}
@@ -212,15 +238,15 @@ func (s *Store) append(ctx context.Context, src triggers.Source, tail Tail, at d
 	return tail, wrap(last)
 }
 
-// Hide replaces the message tail of src by one that bears its position only, and
+// Hide replaces the message tail of lane by one that bears its position only, and
 // returns its sequence. It fails with [ErrMoved] if tail is not the newest any
 // more: then it may simply be dropped.
-func (s *Store) Hide(ctx context.Context, src triggers.Source, tail Tail) (uint64, error) {
+func (s *Store) Hide(ctx context.Context, lane Lane, tail Tail) (uint64, error) {
 	b, err := encode(kindHidden, tail.Position, nil)
 	if err != nil {
 		return 0, err
 	}
-	seq, err := s.l.Append(ctx, subject(src), tail.Sequence, b)
+	seq, err := s.l.Append(ctx, subject(lane), tail.Sequence, b)
 	if errors.Is(err, ledger.ErrRefused) {
 		return 0, ErrMoved
 	}
@@ -232,7 +258,7 @@ func (s *Store) Hide(ctx context.Context, src triggers.Source, tail Tail) (uint6
 	return seq, wrap(err)
 }
 
-// ErrMoved means the message is not its source's newest any more.
+// ErrMoved means the message is not its lane's newest any more.
 var ErrMoved = errors.New("dlq: a newer letter has come")
 
 // Drop deletes one message and says whether it was there.
@@ -241,9 +267,9 @@ func (s *Store) Drop(ctx context.Context, sequence uint64) (bool, error) {
 	return was, wrap(err)
 }
 
-// DropSource deletes every message of src with a sequence below that one.
-func (s *Store) DropSource(ctx context.Context, src triggers.Source, sequence uint64) error {
-	return wrap(s.l.Purge(ctx, subject(src), sequence))
+// DropLane deletes every message of lane with a sequence below that one.
+func (s *Store) DropLane(ctx context.Context, lane Lane, sequence uint64) error {
+	return wrap(s.l.Purge(ctx, subject(lane), sequence))
 }
 
 // DropBefore deletes every message with a sequence below that one.
@@ -269,12 +295,12 @@ func (s *Store) Get(ctx context.Context, sequence uint64) (Message, bool, error)
 }
 
 // Scan hands over all messages, in the order in which they were stored, those of
-// one source if src is not nil, until fn fails. A message that is corrupt is
+// one lane if lane is not nil, until fn fails. A message that is corrupt is
 // passed, and told of by an error in the end.
-func (s *Store) Scan(ctx context.Context, src *triggers.Source, fn func(Message) error) error {
+func (s *Store) Scan(ctx context.Context, lane *Lane, fn func(Message) error) error {
 	filter := all
-	if src != nil {
-		filter = subject(*src)
+	if lane != nil {
+		filter = subject(*lane)
 	}
 	var corrupt error
 	err := s.l.Scan(ctx, filter, 1, math.MaxUint64, func(e ledger.Entry) error {
@@ -288,16 +314,16 @@ func (s *Store) Scan(ctx context.Context, src *triggers.Source, fn func(Message)
 	return cmp.Or(err, corrupt)
 }
 
-// Sources counts the messages of each source that has any, hidden ones too.
-func (s *Store) Sources(ctx context.Context) (map[triggers.Source]uint64, error) {
+// Lanes counts the messages of each lane that has any, hidden ones too.
+func (s *Store) Lanes(ctx context.Context) (map[Lane]uint64, error) {
 	subjects, err := s.l.Subjects(ctx, all)
 	if err != nil {
 		return nil, wrap(err)
 	}
-	out := make(map[triggers.Source]uint64, len(subjects))
+	out := make(map[Lane]uint64, len(subjects))
 	for subj, n := range subjects {
-		if src, ok := sourceOf(subj); ok {
-			out[src] = n
+		if lane, ok := laneOf(subj); ok {
+			out[lane] = n
 		}
 	}
 	return out, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/wasmill/wasmill/triggers"
 )
 
-var src = triggers.Source{Mapping: "m", Generation: 2, Shard: "shardId-000000000003"}
+var src = Lane{Source: triggers.Source{Mapping: "m", Generation: 2, Shard: "shardId-000000000003"}}
 
 func fresh(t *testing.T) *Store {
 	t.Helper()
@@ -60,7 +60,7 @@ func TestAppendingAgainAddsNothing(t *testing.T) {
 		t.Fatalf("%d messages, want 5", len(all))
 	}
 	for i, m := range all {
-		if m.Letter.Number != uint64(i) || m.Source != src {
+		if m.Letter.Number != uint64(i) || m.Lane != src {
 			t.Errorf("message %d = %+v", i, m)
 		}
 	}
@@ -73,13 +73,13 @@ func TestSourcesAreOrderedForThemselves(t *testing.T) {
 	s := fresh(t)
 	other := src
 	other.Generation++
-	for _, of := range []triggers.Source{src, other} {
+	for _, of := range []Lane{src, other} {
 		if _, err := s.Append(context.Background(), of, Tail{}, dlq.Position{Sequence: 3}, &dlq.Letter{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	n, err := s.Sources(context.Background())
-	if err != nil || !reflect.DeepEqual(n, map[triggers.Source]uint64{src: 1, other: 1}) {
+	n, err := s.Lanes(context.Background())
+	if err != nil || !reflect.DeepEqual(n, map[Lane]uint64{src: 1, other: 1}) {
 		t.Errorf("sources = %v, %v", n, err)
 	}
 }
@@ -128,7 +128,7 @@ func TestFormatGolden(t *testing.T) {
 		t.Errorf("letter = %s", h)
 	}
 	m, err := decode(ledger.Entry{Subject: subject(src), Sequence: 9, Data: b})
-	if err != nil || m.Position != at || m.Source != src || m.Sequence != 9 || m.Letter.ID != "x" || len(m.Letter.Data) != 2 {
+	if err != nil || m.Position != at || m.Lane != src || m.Sequence != 9 || m.Letter.ID != "x" || len(m.Letter.Data) != 2 {
 		t.Errorf("decoded %+v, %v", m, err)
 	}
 	for i := range b {

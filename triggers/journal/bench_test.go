@@ -52,7 +52,7 @@ func BenchmarkCommit(b *testing.B) {
 			for i, j := range all {
 				wg.Go(func() {
 					for n := i; n < b.N; n += shards {
-						if err := j.Commit(context.Background(), triggers.Checkpoint{Next: uint64(n), Frame: 7, Done: uint64(n)}, nil); err != nil {
+						if err := j.Commit(context.Background(), triggers.Checkpoint{Next: uint64(n), Frame: 7, Done: uint64(n)}, Cargo{}); err != nil {
 							b.Error(err)
 							return
 						}

@@ -1,24 +1,25 @@
 // Package journal remembers what a mapping has done in each shard.
 //
 // A decision of a shard's machine is one message, a commit: the checkpoint and
-// the dead letters that make it true, so that both are on disk or neither is.
+// the [Cargo] that makes it true, so that both are on disk or neither is. Cargo
+// is dead letters, outputs, and the ids of dead letters that are settled.
 // Commits of one [triggers.Source] follow each other on one subject, each
 // naming the one before it, so that of two owners of a shard only one can go on
 // and the other is told [triggers.ErrFenced].
 //
 // What it promises: a commit that was acknowledged is the newest one [Store.Take]
 // finds after any crash, or was followed by another of its owner or a later one;
-// letters of a commit are read by [Store.Letters] exactly if the commit is there,
-// until [Store.Confirm] says that they are kept elsewhere. Package relay does
-// that, package shard decides what is committed and when.
+// the cargo of a commit is read by [Store.Read] exactly if the commit is there,
+// until [Store.Confirm] says that it is kept elsewhere. Package relay does that,
+// package shard decides what is committed and when.
 //
 // # Streams and subjects
 //
 // A mapping has one JetStream stream, J_<mapping>:
 //
 //	j.<mapping>.c.<generation>.<shard>     commits
-//	j.<mapping>.b.<generation>.<shard>     blobs: dead letters that a commit names
-//	j.<mapping>.mark.<generation>.<shard>  mark: up to which commit letters are confirmed
+//	j.<mapping>.b.<generation>.<shard>     blobs: letters and outputs that a commit names
+//	j.<mapping>.mark.<generation>.<shard>  mark: up to which commit cargo is confirmed
 //
 // # Format of a commit
 //
@@ -28,7 +29,7 @@
 //	"WJ"  version (1 byte, now 1)
 //	epoch
 //	attempt (16 bytes)  drawn anew for each decision, not for its repetitions
-//	prev                sequence of the last commit before it that has letters, 0: none
+//	prev                sequence of the last commit before it that has cargo, 0: none
 //	letters             how many this one has
 //	sections            tag, chunk
 //	0                   end of sections
@@ -42,11 +43,21 @@
 //	5 letters     as dlq.AppendWire writes them, one behind the other
 //	7 in blobs    instead of 5: length and CRC-32C (4 bytes) of those bytes, then
 //	              the sequences of the blobs that hold them, in order
+//	9 outputs     name of the trigger (chunk), then for each target: id of the
+//	              stream, its ARN (chunks), how many outputs, and their bytes in 11
+//	11 payloads   of the outputs, in the same order: id, partition key,
+//	              traceparent, data (chunks)
+//	13 in blobs   instead of 11: as 7
+//	15 redriven   ids of dead letters (chunks)
+//
+// Outputs are sorted by the id of their stream and the hash key of their
+// partition key, in order of emission where these are equal. So those of one
+// target shard are one run, whatever the target's shards are by then. The place
+// of an output is the sequence of its commit and its index in that order.
 //
 // A reader passes an even tag that it does not know and refuses an odd one, so
-// that a later version can add outputs and redrives without an older one
-// dropping them.
+// that an older release drops nothing that a later one has committed.
 //
-// A mark is "WM", version 1, then the sequence up to which all letters are
+// A mark is "WM", version 1, then the sequence up to which all cargo is
 // confirmed, sections and CRC as above.
 package journal

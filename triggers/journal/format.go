@@ -19,6 +19,10 @@ const (
 	tagFinished   = 3
 	tagLetters    = 5
 	tagBlobs      = 7
+	tagOutputs    = 9
+	tagOutWire    = 11
+	tagOutBlobs   = 13
+	tagRedriven   = 15
 )
 
 // ErrCorrupt means a message of the journal is not as it was written, or was
@@ -41,18 +45,25 @@ type commit struct {
 	checkpoint triggers.Checkpoint
 	letters    []byte // wire form; nil if there are none or they are in blobs
 	blobs      blobs
+	index      index  // of the outputs
+	outputs    []byte // wire form; nil if there are none or they are in outBlobs
+	outBlobs   blobs
+	redriven   []string
 }
 
-// blobs name letters that are stored outside of the commit.
+// blobs name letters or outputs that are stored outside of the commit.
 type blobs struct {
 	size      uint64
 	sum       uint32
 	sequences []uint64
 }
 
-// lettersUpTo is the newest commit with letters, this one or one before it; 0: none.
-func (c *commit) lettersUpTo() uint64 {
-	if c.count > 0 {
+// laden says whether the commit has cargo.
+func (c *commit) laden() bool { return c.count+len(c.index.groups)+len(c.redriven) > 0 }
+
+// cargoUpTo is the newest commit with cargo, this one or one before it; 0: none.
+func (c *commit) cargoUpTo() uint64 {
+	if c.laden() {
 		return c.sequence
 	}
 	return c.prev
@@ -83,14 +94,23 @@ func appendSection(dst []byte, tag uint64, b []byte) []byte {
 	return append(dst, b...)
 }
 
-func appendBlobs(dst []byte, b blobs) []byte {
+func appendBlobs(dst []byte, tag uint64, b blobs) []byte {
 	var section []byte
 	section = binary.AppendUvarint(section, b.size)
 	section = binary.LittleEndian.AppendUint32(section, b.sum)
 	for _, s := range b.sequences {
 		section = binary.AppendUvarint(section, s)
 	}
-	return appendSection(dst, tagBlobs, section)
+	return appendSection(dst, tag, section)
+}
+
+func readBlobs(s *reader) (b blobs) {
+	b.size = s.uvarint()
+	b.sum = s.fixed32()
+	for s.err == nil && len(s.b) > 0 {
+		b.sequences = append(b.sequences, s.uvarint())
+	}
+	return b
 }
 
 // message is a commit's header, sections and end.
@@ -220,10 +240,16 @@ func decodeCommit(sequence uint64, b []byte) (*commit, error) {
 		case tagLetters:
 			c.letters = s.b
 		case tagBlobs:
-			c.blobs.size = s.uvarint()
-			c.blobs.sum = s.fixed32()
+			c.blobs = readBlobs(s)
+		case tagOutputs:
+			c.index = readIndex(s)
+		case tagOutWire:
+			c.outputs = s.b
+		case tagOutBlobs:
+			c.outBlobs = readBlobs(s)
+		case tagRedriven:
 			for s.err == nil && len(s.b) > 0 {
-				c.blobs.sequences = append(c.blobs.sequences, s.uvarint())
+				c.redriven = append(c.redriven, string(s.chunk()))
 			}
 		default:
 			return false
@@ -236,7 +262,7 @@ func decodeCommit(sequence uint64, b []byte) (*commit, error) {
 	return c, nil
 }
 
-// encodeMark and decodeMark are the message that confirms letters.
+// encodeMark and decodeMark are the message that confirms cargo.
 func encodeMark(upTo uint64) []byte {
 	return seal(binary.AppendUvarint([]byte{'W', 'M', version}, upTo))
 }

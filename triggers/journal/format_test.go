@@ -71,7 +71,7 @@ func TestSpansAreKeptWhateverTheyAre(t *testing.T) {
 func FuzzDecodeCommit(f *testing.F) {
 	body, _ := appendBody(nil, &triggers.Checkpoint{Next: 1, Finished: []triggers.Span{{Buckets: 1, From: 2, To: 3}, {Buckets: 2, From: 4, To: 5}}}, "o")
 	f.Add(body)
-	f.Add(appendBlobs(nil, blobs{size: 9, sum: 1, sequences: []uint64{4, 5}}))
+	f.Add(appendBlobs(nil, tagBlobs, blobs{size: 9, sum: 1, sequences: []uint64{4, 5}}))
 	f.Add([]byte{3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, sections []byte) {
 		// The checksum would hide everything from the fuzzer, so it is right.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"sync/atomic"
 
 	"github.com/wasmill/wasmill/dlq"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	// maxCommit is the most bytes of a commit before its letters become blobs.
+	// maxCommit is the most bytes of a commit before its letters and outputs become blobs.
 	maxCommit = 1 << 20
 	// maxBlob is the most bytes of one blob.
 	maxBlob = 512 << 10
@@ -36,28 +37,51 @@ type Journal struct {
 	epoch   uint64
 	fenced  atomic.Bool
 	// What is acknowledged, for others to read: the newest commit, and the newest
-	// one with letters.
+	// one with cargo.
 	tip, sure atomic.Uint64
 
-	turn    chan struct{} // holds one value while a commit is under way; guards what follows
-	last    uint64        // sequence of the newest commit, the one to follow
-	letters uint64        // sequence of the newest commit with letters
+	turn  chan struct{} // holds one value while a commit is under way; guards what follows
+	last  uint64        // sequence of the newest commit, the one to follow
+	cargo uint64        // sequence of the newest commit with cargo
 	// open are decisions that were sent to follow last and not answered. One of
 	// them at most can still land.
 	open []*decision
+	// unheard is what was stored since the last call that ended well.
+	unheard heardNot
 }
 
 // decision is a commit that may be sent several times, always the same.
 type decision struct {
-	attempt attempt
-	body    []byte       // checkpoint and owner
-	wire    []byte       // letters
-	buried  []dlq.Letter // the same, with ids
-	ready   []byte       // the message to follow Journal.last; nil: not made yet
+	attempt   attempt
+	body      []byte       // checkpoint and owner
+	wire      []byte       // letters
+	buried    []dlq.Letter // the same, with ids
+	trigger   string
+	index     []byte            // of the outputs
+	outWire   []byte            // outputs
+	outputs   []triggers.Output // the same, sorted
+	redriven  []string
+	redriving []string // by the checkpoint
+	ready     []byte   // the message to follow Journal.last; nil: not made yet
 }
 
+// fill makes the cargo of d, ids and order settled.
+func (d *decision) fill(letters []dlq.Letter, outputs []triggers.Output, redriven []string) (err error) {
+	for i := range letters {
+		if d.wire, err = dlq.AppendWire(d.wire, &letters[i]); err != nil {
+			return err
+		}
+	}
+	d.buried, d.outputs, d.redriven = letters, outputs, redriven
+	d.index, d.outWire = appendOutputs(d.trigger, outputs)
+	return nil
+}
+
+func (d *decision) laden() bool { return len(d.buried)+len(d.outputs)+len(d.redriven) > 0 }
+
 func (d *decision) same(o *decision) bool {
-	return bytes.Equal(d.body, o.body) && bytes.Equal(d.wire, o.wire)
+	return bytes.Equal(d.body, o.body) && bytes.Equal(d.wire, o.wire) && bytes.Equal(d.index, o.index) &&
+		bytes.Equal(d.outWire, o.outWire) && slices.Equal(d.redriven, o.redriven)
 }
 
 // Epoch is what all commits of this owner bear. It is higher than that of every
@@ -67,37 +91,44 @@ func (j *Journal) Epoch() uint64 { return j.epoch }
 // Source is whom the journal belongs to.
 func (j *Journal) Source() triggers.Source { return j.src }
 
-// Commit stores a checkpoint together with the letters that make it true, and
-// returns when they are on disk. A letter gets the journal's source, and an id
-// ([dlq.LetterID]) unless it has one.
+// Commit stores a checkpoint together with the cargo that makes it true, and
+// returns when they are on disk. A letter that says no mapping gets the journal's
+// source, and each gets an id ([dlq.LetterID]) unless it has one. Outputs need an
+// id and a stream.
 //
 // [triggers.ErrFenced] is final: another owner has the shard. After any other
 // error the commit may or may not be there (it is not if the error is
 // [natsd.ErrReserve]): call again with the same arguments, and it will be
-// there once. If the arguments have changed meanwhile, letters of the earlier
-// call that turn out to be stored are left out.
-func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, letters []dlq.Letter) error {
+// there once. If the arguments have changed meanwhile, cargo of earlier calls that
+// turns out to be stored is left out, known by its ids; it should be among them.
+func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, cargo Cargo) error {
 	select {
 	case j.turn <- struct{}{}:
 		defer func() { <-j.turn }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	err := j.commit(ctx, &cp, letters)
+	err := j.commit(ctx, &cp, &cargo)
+	if err == nil {
+		j.unheard = heardNot{}
+	}
 	if errors.Is(err, triggers.ErrFenced) {
 		j.fenced.Store(true)
 	}
 	if err == nil || len(j.open) > 0 { // there, or perhaps there
-		j.store.committed(j.src, len(letters))
+		j.store.committed(j.src, cargo.Size())
 	}
 	return err
 }
 
-func (j *Journal) commit(ctx context.Context, cp *triggers.Checkpoint, letters []dlq.Letter) error {
+func (j *Journal) commit(ctx context.Context, cp *triggers.Checkpoint, cargo *Cargo) error {
 	if j.fenced.Load() {
 		return j.wrap(triggers.ErrFenced)
 	}
-	d, err := j.decide(cp, letters)
+	d, err := j.decide(cp, cargo)
+	if err == nil {
+		d, err = d.without(j.unheard)
+	}
 	if err != nil {
 		return j.wrap(err)
 	}
@@ -161,45 +192,61 @@ func (j *Journal) restored(ctx context.Context, cause error) error {
 }
 
 // decide makes a decision of the caller's arguments.
-func (j *Journal) decide(cp *triggers.Checkpoint, letters []dlq.Letter) (*decision, error) {
-	d := &decision{}
+func (j *Journal) decide(cp *triggers.Checkpoint, cargo *Cargo) (*decision, error) {
+	if err := checkOutputs(cargo.Outputs); err != nil {
+		return nil, err
+	}
+	d := &decision{trigger: cargo.Trigger, redriving: redriving(cp)}
 	_, _ = rand.Read(d.attempt[:]) // never fails
 	var err error
 	if d.body, err = appendBody(nil, cp, j.owner); err != nil {
 		return nil, err
 	}
-	for _, l := range letters {
-		l.Mapping, l.Generation, l.Shard = j.src.Mapping, j.src.Generation, j.src.Shard
+	letters := slices.Clone(cargo.Letters)
+	for i := range letters {
+		l := &letters[i]
+		if l.Mapping == "" { // one that is buried again stays what it was
+			l.Mapping, l.Generation, l.Shard = j.src.Mapping, j.src.Generation, j.src.Shard
+		}
 		l.Burial = max(l.Burial, 1)
+		l.Redriving = false
 		if l.ID == "" {
 			l.ID = dlq.LetterID(l.Mapping, l.Generation, l.Shard, l.Number, l.Burial)
 		}
-		if d.wire, err = dlq.AppendWire(d.wire, &l); err != nil {
-			return nil, err
-		}
-		d.buried = append(d.buried, l)
 	}
-	return d, nil
+	return d, d.fill(letters, sorted(cargo.Outputs), slices.Clone(cargo.Redriven))
 }
 
-// without is d less the letters that landed has.
-func (d *decision) without(landed *decision) (*decision, error) {
-	stored := map[string]bool{}
-	for _, l := range landed.buried {
-		stored[l.ID] = true
+// heardNot is cargo that was stored, as a later call found out, while the call
+// that brought it ended without knowing: so that callers bring it again.
+type heardNot struct{ letters, outputs, redriven map[string]bool }
+
+func (h *heardNot) add(d *decision) {
+	if h.letters == nil {
+		*h = heardNot{map[string]bool{}, map[string]bool{}, map[string]bool{}}
 	}
-	rest := &decision{attempt: d.attempt, body: d.body}
 	for i := range d.buried {
-		if stored[d.buried[i].ID] {
-			continue
-		}
-		var err error
-		if rest.wire, err = dlq.AppendWire(rest.wire, &d.buried[i]); err != nil {
-			return nil, err
-		}
-		rest.buried = append(rest.buried, d.buried[i])
+		h.letters[d.buried[i].ID] = true
 	}
-	return rest, nil
+	for i := range d.outputs {
+		h.outputs[d.outputs[i].ID] = true
+	}
+	for _, id := range d.redriven {
+		h.redriven[id] = true
+	}
+}
+
+// without is d less that cargo.
+func (d *decision) without(h heardNot) (*decision, error) {
+	if h.letters == nil {
+		return d, nil
+	}
+	rest := &decision{attempt: d.attempt, body: d.body, trigger: d.trigger, redriving: d.redriving}
+	return rest, rest.fill(
+		slices.DeleteFunc(slices.Clone(d.buried), func(l dlq.Letter) bool { return h.letters[l.ID] }),
+		slices.DeleteFunc(slices.Clone(d.outputs), func(o triggers.Output) bool { return h.outputs[o.ID] }),
+		slices.DeleteFunc(slices.Clone(d.redriven), func(id string) bool { return h.redriven[id] }),
+	)
 }
 
 // settle reads the newest commit and says what became of what was sent. done:
@@ -231,7 +278,8 @@ func (j *Journal) settle(ctx context.Context, d *decision) (next *decision, done
 		if o.same(d) {
 			return nil, true, nil
 		}
-		next, err := d.without(o)
+		j.unheard.add(o)
+		next, err := d.without(j.unheard)
 		return next, false, err
 	}
 	return nil, false, j.wrap(fmt.Errorf("%w: epoch %d has committed, this is epoch %d", triggers.ErrFenced, newest.epoch, j.epoch))
@@ -241,31 +289,24 @@ func (j *Journal) settle(ctx context.Context, d *decision) (next *decision, done
 func (j *Journal) landed(sequence uint64, d *decision) {
 	j.last, j.open = sequence, nil
 	j.tip.Store(sequence)
-	if len(d.buried) > 0 {
-		j.letters = sequence
+	j.store.book(j.src, sequence, d)
+	if d.laden() {
+		j.cargo = sequence
 		j.sure.Store(sequence)
 	}
 }
 
 // send stores d behind the newest commit.
 func (j *Journal) send(ctx context.Context, d *decision) error {
-	if err := j.store.srv.Admit(natsd.Journal, len(d.body)+len(d.wire)+1024); err != nil {
+	if err := j.store.srv.Admit(natsd.Journal, len(d.body)+len(d.wire)+len(d.outWire)+1024); err != nil {
 		return &refusal{err}
 	}
 	if d.ready == nil {
-		body := bytes.Clone(d.body)
-		switch {
-		case len(d.wire) == 0:
-		case len(d.body)+len(d.wire) <= maxCommit:
-			body = appendSection(body, tagLetters, d.wire)
-		default:
-			b, err := j.blobs(ctx, d.wire)
-			if err != nil {
-				return err
-			}
-			body = appendBlobs(body, b)
+		sections, err := j.sections(ctx, d)
+		if err != nil {
+			return err
 		}
-		d.ready = message(j.epoch, d.attempt, j.letters, len(d.buried), body)
+		d.ready = message(j.epoch, d.attempt, j.cargo, len(d.buried), sections)
 	}
 	if len(j.open) == 0 || j.open[len(j.open)-1] != d {
 		j.open = append(j.open, d)
@@ -287,7 +328,40 @@ func (j *Journal) send(ctx context.Context, d *decision) error {
 	return nil
 }
 
-// blobs stores letters ahead of the commit that names them. One whose
+// sections are those of d's message. What makes it too large is stored ahead of it.
+func (j *Journal) sections(ctx context.Context, d *decision) ([]byte, error) {
+	all := bytes.Clone(d.body)
+	if len(d.index) > 0 {
+		all = appendSection(all, tagOutputs, d.index)
+	}
+	if len(d.redriven) > 0 {
+		var ids []byte
+		for _, id := range d.redriven {
+			ids = appendChunk(ids, id)
+		}
+		all = appendSection(all, tagRedriven, ids)
+	}
+	inline := len(all)+len(d.wire)+len(d.outWire) <= maxCommit
+	for _, p := range []struct {
+		wire      []byte
+		tag, blob uint64
+	}{{d.wire, tagLetters, tagBlobs}, {d.outWire, tagOutWire, tagOutBlobs}} {
+		switch {
+		case len(p.wire) == 0:
+		case inline:
+			all = appendSection(all, p.tag, p.wire)
+		default:
+			b, err := j.blobs(ctx, p.wire)
+			if err != nil {
+				return nil, err
+			}
+			all = appendBlobs(all, p.blob, b)
+		}
+	}
+	return all, nil
+}
+
+// blobs stores a payload ahead of the commit that names it. One whose
 // acknowledgement is lost is stored again; nobody will name the first.
 func (j *Journal) blobs(ctx context.Context, wire []byte) (blobs, error) {
 	b := blobs{size: uint64(len(wire)), sum: crc32.Checksum(wire, castagnoli)}
@@ -305,7 +379,7 @@ func (j *Journal) blobs(ctx context.Context, wire []byte) (blobs, error) {
 }
 
 // ascertain finds out what became of a commit whose caller has gone away, so that
-// its letters do not wait for the next one. It leaves it to that one to settle.
+// its cargo does not wait for the next one. It leaves it to that one to settle.
 func (j *Journal) ascertain(ctx context.Context) error {
 	select {
 	case j.turn <- struct{}{}:
@@ -326,7 +400,8 @@ func (j *Journal) ascertain(ctx context.Context) error {
 	for _, o := range j.open {
 		if o.attempt == newest.attempt {
 			j.tip.Store(newest.sequence)
-			j.sure.Store(newest.lettersUpTo())
+			j.sure.Store(newest.cargoUpTo())
+			j.store.book(j.src, newest.sequence, o)
 		}
 	}
 	return nil

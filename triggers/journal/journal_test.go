@@ -48,7 +48,7 @@ func take(t testing.TB, s *Store, src triggers.Source) (*Journal, *triggers.Chec
 
 func commitOK(t testing.TB, j *Journal, cp triggers.Checkpoint, letters ...dlq.Letter) {
 	t.Helper()
-	if err := j.Commit(context.Background(), cp, letters); err != nil {
+	if err := j.Commit(context.Background(), cp, Cargo{Letters: letters}); err != nil {
 		t.Fatalf("commit %d: %v", cp.Next, err)
 	}
 }
@@ -188,7 +188,7 @@ func TestZombiesCommitIsRefused(t *testing.T) {
 		next := uint64(10 * (i + 1))
 		commitOK(t, owner, triggers.Checkpoint{Next: next})
 		for range 2 {
-			err := zombie.Commit(context.Background(), triggers.Checkpoint{Next: 2}, []dlq.Letter{dead(1, 10)})
+			err := zombie.Commit(context.Background(), triggers.Checkpoint{Next: 2}, Cargo{Letters: []dlq.Letter{dead(1, 10)}})
 			if !errors.Is(err, triggers.ErrFenced) {
 				t.Fatalf("zombie's commit: %v, want ErrFenced", err)
 			}
@@ -208,7 +208,7 @@ func TestTakeEndsTheHandleBeforeItAtOnce(t *testing.T) {
 	old, _ := take(t, s, source0)
 	commitOK(t, old, triggers.Checkpoint{Next: 1})
 	j, _ := take(t, s, source0)
-	if err := old.Commit(context.Background(), triggers.Checkpoint{Next: 2}, nil); !errors.Is(err, triggers.ErrFenced) {
+	if err := old.Commit(context.Background(), triggers.Checkpoint{Next: 2}, Cargo{}); !errors.Is(err, triggers.ErrFenced) {
 		t.Errorf("commit of the handle before: %v, want ErrFenced", err)
 	}
 	commitOK(t, j, triggers.Checkpoint{Next: 3})
@@ -219,7 +219,7 @@ func TestTakerWhoseReadIsOutdatedIsRefused(t *testing.T) {
 	a, _ := take(t, s, source0)
 	b, _ := take(t, Open(srv, Options{}), source0)
 	commitOK(t, a, triggers.Checkpoint{Next: 5}) // lands behind b's back
-	if err := b.Commit(context.Background(), triggers.Checkpoint{Next: 1}, nil); !errors.Is(err, triggers.ErrFenced) {
+	if err := b.Commit(context.Background(), triggers.Checkpoint{Next: 1}, Cargo{}); !errors.Is(err, triggers.ErrFenced) {
 		t.Fatalf("commit on an outdated read: %v, want ErrFenced", err)
 	}
 	b, cp := take(t, s, source0)
@@ -314,7 +314,7 @@ func TestBlobsThatNobodyNamesAreSweptAtStart(t *testing.T) {
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_ = j.Commit(context.Background(), triggers.Checkpoint{Next: 2}, []dlq.Letter{dead(1, 2<<20)})
+		_ = j.Commit(context.Background(), triggers.Checkpoint{Next: 2}, Cargo{Letters: []dlq.Letter{dead(1, 2<<20)}})
 	}()
 	if now, _ := l.Subjects(context.Background(), "j.*.b.>"); reflect.DeepEqual(now, named) {
 		t.Fatal("the crash left no blobs: nothing is tested")
@@ -338,6 +338,11 @@ func TestBlobsThatNobodyNamesAreSweptAtStart(t *testing.T) {
 	}
 }
 
+// full is a commit's cargo of all kinds.
+func full(n uint64, size int) Cargo {
+	return Cargo{Letters: []dlq.Letter{dead(n, size)}, Outputs: []triggers.Output{output(int(n), "x", "k", size)}, Redriven: []string{fmt.Sprint("r", n)}}
+}
+
 func TestCrashBeforeAndAfterCommit(t *testing.T) {
 	for _, point := range []string{"after blob", "before commit", "after commit"} {
 		t.Run(point, func(t *testing.T) {
@@ -359,7 +364,7 @@ func TestCrashBeforeAndAfterCommit(t *testing.T) {
 				}
 				func() {
 					defer func() { _ = recover() }()
-					err := j.Commit(context.Background(), triggers.Checkpoint{Next: next + 1}, []dlq.Letter{dead(next, size)})
+					err := j.Commit(context.Background(), triggers.Checkpoint{Next: next + 1}, full(next, size))
 					t.Fatalf("commit returned: %v", err)
 				}()
 				if point == "after commit" {
@@ -372,9 +377,15 @@ func TestCrashBeforeAndAfterCommit(t *testing.T) {
 				}
 				// The shard goes on from what it finds.
 				j, _ = take(t, s, source0)
-				commitOK(t, j, triggers.Checkpoint{Next: next + 1}, dead(next, 10))
+				commitCargo(t, j, next+1, full(next, 10))
 				done += fmt.Sprint(next, " ")
 				next++
+				outputs, redriven := cargo(t, s, source0)
+				for i := range next {
+					if uint64(len(outputs)) != next || uint64(len(redriven)) != next || outputs[i].o.ID != fmt.Sprint("o", i) || redriven[i] != fmt.Sprint("r", i) {
+						t.Fatalf("crash %d: outputs %s, redriven %s, want %d of each", i, outputIDs(outputs), redriven, next)
+					}
+				}
 				if got := numbers(letters(t, s, source0)); got != strings.TrimSpace(done) {
 					t.Fatalf("crash %d: letters = %s, want %s", i, got, done)
 				}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
-	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/internal/ledger"
 	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/triggers"
@@ -16,9 +14,8 @@ import (
 // only when everything is confirmed.
 const AllConfirmed = ^uint64(0)
 
-// Pending says up to which commit the letters of src are confirmed, and which
-// is the newest commit with letters. Letters are waiting if upTo > mark. A
-// commit that this process has sent counts once it is acknowledged: until then
+// Pending says up to which commit the cargo of src is confirmed, and which is
+// the newest commit with cargo. Cargo is waiting if upTo > mark. A commit that this process has sent counts once it is acknowledged: until then
 // a store that fails may show it and have lost it after a restart.
 func (s *Store) Pending(ctx context.Context, src triggers.Source) (mark, upTo uint64, err error) {
 	// The mark is read first: it may then be older than the commit, never newer.
@@ -32,7 +29,7 @@ func (s *Store) Pending(ctx context.Context, src triggers.Source) (mark, upTo ui
 		}
 		return mark, 0, err
 	}
-	upTo = newest.lettersUpTo()
+	upTo = newest.cargoUpTo()
 	if j := s.owner(src); j != nil {
 		if upTo > j.sure.Load() {
 			if err := j.ascertain(ctx); err != nil {
@@ -54,14 +51,13 @@ func (s *Store) owner(src triggers.Source) *Journal {
 	return nil
 }
 
-// Unrelayed says whether src has letters that are not confirmed.
+// Unrelayed says whether src has cargo that is not confirmed.
 func (s *Store) Unrelayed(ctx context.Context, src triggers.Source) (bool, error) {
 	mark, upTo, err := s.Pending(ctx, src)
 	return upTo > mark, err
 }
 
-// Mark is the sequence of the commit up to which all letters of src are
-// confirmed; 0: none, [AllConfirmed]: the journal is deleted. It never goes back.
+// Mark is the sequence of the commit up to which all cargo of src is confirmed; 0: none, [AllConfirmed]: the journal is deleted. It never goes back.
 func (s *Store) Mark(ctx context.Context, src triggers.Source) (uint64, error) {
 	_, mark, err := s.mark(ctx, src)
 	if errors.Is(err, ErrNoJournal) {
@@ -86,9 +82,10 @@ func (s *Store) mark(ctx context.Context, src triggers.Source) (sequence, mark u
 	return e.Sequence, mark, nil
 }
 
-// Confirm notes that all letters of src in commits up to that sequence are kept
+// Confirm notes that all cargo of src in commits up to that one is kept
 // elsewhere, and returns when the mark is on disk. Only the relay calls it, and
-// for one source once at a time.
+// for one source once at a time. upTo has to be the sequence of a commit: blobs
+// behind it belong to later ones.
 func (s *Store) Confirm(ctx context.Context, src triggers.Source, upTo uint64) error {
 	var last error
 	for range rounds {
@@ -97,14 +94,17 @@ func (s *Store) Confirm(ctx context.Context, src triggers.Source, upTo uint64) e
 			return err
 		}
 		if mark >= upTo {
+			s.confirmed(src, mark)
 			return nil
 		}
 		if err := s.srv.Admit(natsd.Journal, 64); err != nil {
 			return s.about(src, err)
 		}
+		s.confirmed(src, mark) // and no more, until the next one is on disk
 		_, last = s.ledger(src.Mapping).Append(ctx, subject(kindMark, src), sequence, encodeMark(upTo))
 		switch {
 		case last == nil:
+			s.confirmed(src, upTo)
 			return nil
 		case errors.Is(last, ledger.ErrRefused):
 			continue
@@ -119,66 +119,8 @@ func (s *Store) Confirm(ctx context.Context, src triggers.Source, upTo uint64) e
 	return s.about(src, fmt.Errorf("mark: %w", last))
 }
 
-// Letters hands over the letters of commits in (after, upTo] with their
-// positions, ascending, until fn fails. Their payloads may be kept.
-func (s *Store) Letters(ctx context.Context, src triggers.Source, after, upTo uint64, fn func(dlq.Position, dlq.Letter) error) error {
-	if after >= upTo {
-		return nil
-	}
-	l := s.ledger(src.Mapping)
-	err := l.Scan(ctx, subject(kindCommit, src), after+1, upTo, func(e ledger.Entry) error {
-		c, err := decodeCommit(e.Sequence, e.Data)
-		if err != nil {
-			return fmt.Errorf("commit %d: %w", e.Sequence, err)
-		}
-		if c.count == 0 {
-			return nil
-		}
-		wire := c.letters
-		if len(c.blobs.sequences) > 0 {
-			if wire, err = s.assemble(ctx, l, c); err != nil {
-				return err
-			}
-		}
-		at := dlq.Position{Sequence: c.sequence}
-		for ; int(at.Index) < c.count; at.Index++ {
-			var letter dlq.Letter
-			if letter, wire, err = dlq.ReadWire(wire); err != nil {
-				return fmt.Errorf("%w: commit %d: letter %d: %w", ErrCorrupt, c.sequence, at.Index, err)
-			}
-			if err := fn(at, letter); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return s.about(src, err)
-	}
-	return nil
-}
-
-// assemble reads the blobs that a commit names.
-func (s *Store) assemble(ctx context.Context, l *ledger.Ledger, c *commit) ([]byte, error) {
-	var wire []byte
-	for _, seq := range c.blobs.sequences {
-		e, found, err := l.Get(ctx, seq)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
-			return nil, fmt.Errorf("%w: commit %d: blob %d is gone", ErrCorrupt, c.sequence, seq)
-		}
-		wire = append(wire, e.Data...)
-	}
-	if uint64(len(wire)) != c.blobs.size || crc32.Checksum(wire, castagnoli) != c.blobs.sum {
-		return nil, fmt.Errorf("%w: commit %d: its blobs hold other data", ErrCorrupt, c.sequence)
-	}
-	return wire, nil
-}
-
 // Trim purges what nobody needs any more: commits older than the newest and
-// than the first one whose letters are not confirmed, the blobs they named, and
+// than the first one whose cargo is not confirmed, the blobs they named, and
 // old marks. The newest commit always stays. It does nothing when there is
 // nothing to do.
 func (s *Store) Trim(ctx context.Context, src triggers.Source) error {
@@ -194,7 +136,7 @@ func (s *Store) Trim(ctx context.Context, src triggers.Source) error {
 	if j := s.owner(src); j != nil {
 		below = min(below, j.tip.Load()) // one that is not acknowledged may vanish
 	}
-	if newest.lettersUpTo() > mark {
+	if newest.cargoUpTo() > mark {
 		below = min(below, mark+1)
 	}
 	l := s.ledger(src.Mapping)

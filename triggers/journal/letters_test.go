@@ -107,7 +107,7 @@ func TestDeleteWaitsForTheRelay(t *testing.T) {
 			t.Fatalf("delete: %v", err)
 		}
 	}
-	if err := j.Commit(context.Background(), triggers.Checkpoint{}, nil); !errors.Is(err, triggers.ErrFenced) {
+	if err := j.Commit(context.Background(), triggers.Checkpoint{}, Cargo{}); !errors.Is(err, triggers.ErrFenced) {
 		t.Errorf("commit to a deleted journal: %v, want ErrFenced", err)
 	}
 	if mark, err := s.Mark(context.Background(), source0); err != nil || mark != AllConfirmed {
@@ -131,7 +131,7 @@ func TestCommitToAJournalDeletedBehindItsBackIsFenced(t *testing.T) {
 	if err := Open(srv, Options{}).Delete(context.Background(), mapping); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Commit(context.Background(), triggers.Checkpoint{}, nil); !errors.Is(err, triggers.ErrFenced) {
+	if err := j.Commit(context.Background(), triggers.Checkpoint{}, Cargo{}); !errors.Is(err, triggers.ErrFenced) {
 		t.Errorf("commit: %v, want ErrFenced", err)
 	}
 }

@@ -24,9 +24,9 @@ type Options struct {
 }
 
 var (
-	// ErrUnrelayed means that dead letters of the mapping are kept nowhere else
-	// yet. Let the relay run, then try again.
-	ErrUnrelayed = errors.New("journal: dead letters are not relayed yet")
+	// ErrUnrelayed means that dead letters or outputs of the mapping are kept
+	// nowhere else yet. Let the relay run, then try again.
+	ErrUnrelayed = errors.New("journal: dead letters or outputs are not relayed yet")
 	// ErrNoJournal means that the mapping has no journal: it was never created,
 	// or it is deleted.
 	ErrNoJournal = errors.New("journal: mapping has no journal")
@@ -49,6 +49,8 @@ type Store struct {
 	handles  map[triggers.Source]*Journal
 	swept    map[string]*sweep // by mapping
 	watchers []func(triggers.Source, int)
+	accounts map[triggers.Source]*account
+	marks    map[triggers.Source]uint64 // written by this process
 }
 
 // sweep is the one clearing-up of a mapping's journal in this process.
@@ -62,7 +64,8 @@ func Open(srv *natsd.Server, o Options) *Store {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{srv: srv, log: o.Logger, handles: map[triggers.Source]*Journal{}, swept: map[string]*sweep{}}
+	return &Store{srv: srv, log: o.Logger, handles: map[triggers.Source]*Journal{}, swept: map[string]*sweep{},
+		accounts: map[triggers.Source]*account{}, marks: map[triggers.Source]uint64{}}
 }
 
 func (s *Store) crash(point string) {
@@ -72,19 +75,19 @@ func (s *Store) crash(point string) {
 }
 
 // Watch calls fn after each commit, one of unknown outcome too, with its source
-// and how many dead letters it has. fn must not block, and not call back into the journal.
-func (s *Store) Watch(fn func(src triggers.Source, letters int)) {
+// and how many things its cargo has. fn must not block, and not call back into the journal.
+func (s *Store) Watch(fn func(src triggers.Source, cargo int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchers = append(s.watchers, fn)
 }
 
-func (s *Store) committed(src triggers.Source, letters int) {
+func (s *Store) committed(src triggers.Source, cargo int) {
 	s.mu.Lock()
 	watchers := s.watchers
 	s.mu.Unlock()
 	for _, fn := range watchers {
-		fn(src, letters)
+		fn(src, cargo)
 	}
 }
 
@@ -135,8 +138,8 @@ func (s *Store) Create(ctx context.Context, mapping string) error {
 }
 
 // Delete removes the journal of a mapping with all generations and ends every
-// [Journal] of it. It fails with [ErrUnrelayed] as long as dead letters would
-// be lost. Deleting what is not there is no error.
+// [Journal] of it. It fails with [ErrUnrelayed] as long as cargo would be
+// lost. Deleting what is not there is no error.
 func (s *Store) Delete(ctx context.Context, mapping string) error {
 	s.mu.Lock()
 	handles := maps.Clone(s.handles)
@@ -169,6 +172,8 @@ func (s *Store) Delete(ctx context.Context, mapping string) error {
 	defer s.mu.Unlock()
 	delete(s.swept, mapping)
 	maps.DeleteFunc(s.handles, func(src triggers.Source, _ *Journal) bool { return src.Mapping == mapping })
+	maps.DeleteFunc(s.accounts, func(src triggers.Source, _ *account) bool { return src.Mapping == mapping })
+	maps.DeleteFunc(s.marks, func(src triggers.Source, _ uint64) bool { return src.Mapping == mapping })
 	return nil
 }
 
@@ -316,15 +321,20 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 	if err := s.srv.Admit(natsd.Journal, 0); err != nil && !errors.Is(err, natsd.ErrReserve) {
 		return nil, nil, s.about(src, err)
 	}
+	a, err := s.audit(ctx, src, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.keep(src, a)
 	if c == nil {
 		j.epoch = 1
 		j.tip.Store(0)
 		j.sure.Store(0)
 		return j, nil, nil
 	}
-	j.epoch, j.last, j.letters = c.epoch+1, c.sequence, c.lettersUpTo()
+	j.epoch, j.last, j.cargo = c.epoch+1, c.sequence, c.cargoUpTo()
 	j.tip.Store(j.last)
-	j.sure.Store(j.letters)
+	j.sure.Store(j.cargo)
 	return j, &c.checkpoint, nil
 }
 

@@ -104,7 +104,7 @@ func TestCommitGivesUpKnowingNothingAndIsSettledByTheNextCall(t *testing.T) {
 			} else {
 				network(s, tt.fates)
 			}
-			err := j.Commit(ctx, triggers.Checkpoint{Next: 2}, []dlq.Letter{first})
+			err := j.Commit(ctx, triggers.Checkpoint{Next: 2}, Cargo{Letters: []dlq.Letter{first}})
 			if err == nil || errors.Is(err, triggers.ErrFenced) {
 				t.Fatalf("commit = %v, want an unknown outcome", err)
 			}
@@ -113,7 +113,7 @@ func TestCommitGivesUpKnowingNothingAndIsSettledByTheNextCall(t *testing.T) {
 			}
 			cp, more := tt.again()
 			for range 3 {
-				if err = j.Commit(context.Background(), cp, append([]dlq.Letter{first}, more...)); err == nil {
+				if err = j.Commit(context.Background(), cp, Cargo{Letters: append([]dlq.Letter{first}, more...)}); err == nil {
 					break
 				}
 			}
@@ -143,7 +143,7 @@ func TestUnknownOutcomeWithAnotherOwnersCommitIsFenced(t *testing.T) {
 			commitOK(t, other, triggers.Checkpoint{Next: 9})
 			return 0, errLost
 		}
-		if err := j.Commit(context.Background(), triggers.Checkpoint{Next: 2}, nil); !errors.Is(err, triggers.ErrFenced) {
+		if err := j.Commit(context.Background(), triggers.Checkpoint{Next: 2}, Cargo{}); !errors.Is(err, triggers.ErrFenced) {
 			t.Errorf("fate %s: %v, want ErrFenced", fate, err)
 		}
 	}
@@ -198,7 +198,7 @@ func TestLettersOfACommitWhoseCallerHasGoneAreFound(t *testing.T) {
 				cancel()
 				return 0, errLost
 			}
-			if err := j.Commit(ctx, triggers.Checkpoint{Next: 1}, []dlq.Letter{dead(0, 1)}); err == nil {
+			if err := j.Commit(ctx, triggers.Checkpoint{Next: 1}, Cargo{Letters: []dlq.Letter{dead(0, 1)}}); err == nil {
 				t.Fatal("commit did not fail")
 			}
 			if told != 1 {
@@ -222,7 +222,7 @@ func TestReserveIsAskedBeforeAnythingIsSent(t *testing.T) {
 	j, _ := take(t, s, source0)
 	commitOK(t, j, triggers.Checkpoint{Next: 1})
 	// 1 MiB is for records, 7.5 MiB more for journals.
-	err := j.Commit(context.Background(), triggers.Checkpoint{Next: 2}, []dlq.Letter{dead(1, 10<<20)})
+	err := j.Commit(context.Background(), triggers.Checkpoint{Next: 2}, Cargo{Letters: []dlq.Letter{dead(1, 10<<20)}})
 	if !errors.Is(err, natsd.ErrReserve) {
 		t.Fatalf("commit = %v, want ErrReserve", err)
 	}

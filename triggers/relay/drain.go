@@ -1,24 +1,41 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 
+	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
 )
 
-// Drained waits until every letter that the mapping has committed before the
-// call, in all its generations, is in the morgue. Run has to be running. When
-// ctx ends first, the error says what the hindrance is, if one is known.
+// Drained waits until everything that the mapping has committed before the call,
+// in all its generations, is where it belongs: dead letters in the morgue or out
+// of it, outputs in their streams. Run has to be running. When ctx ends first, the
+// error says what the hindrance is, if one is known.
 func (r *Relay) Drained(ctx context.Context, mapping string) error {
 	waiting := map[triggers.Source]uint64{}
-	if err := r.waiting(ctx, mapping, waiting); err != nil {
+	err := r.steady(ctx, func() error { return r.waiting(ctx, mapping, waiting) })
+	if err != nil {
 		return err
 	}
-	return r.wait(ctx, waiting, func(map[triggers.Source]error) bool { return true })
+	return r.wait(ctx, waiting, false)
+}
+
+// steady asks again when the store was being restored.
+func (r *Relay) steady(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if !errors.Is(err, natsd.ErrDown) {
+			return err
+		}
+		if err := r.srv.Healthy(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // flush waits until every letter that waits now is moved, or was tried in vain.
@@ -39,11 +56,11 @@ func (r *Relay) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.wait(ctx, waiting, func(errs map[triggers.Source]error) bool { return len(errs) < len(waiting) })
+	return r.wait(ctx, waiting, true)
 }
 
-// waiting adds the mapping's sources with letters that are not confirmed, and
-// up to which commit.
+// waiting adds the mapping's sources with cargo that is not confirmed, and up to
+// which commit.
 func (r *Relay) waiting(ctx context.Context, mapping string, to map[triggers.Source]uint64) error {
 	sources, err := r.journals.Sources(ctx, mapping)
 	if errors.Is(err, journal.ErrNoJournal) {
@@ -64,15 +81,19 @@ func (r *Relay) waiting(ctx context.Context, mapping string, to map[triggers.Sou
 	return nil
 }
 
-// wait returns when all sources are confirmed up to the commits given, or hope,
-// asked with the failures of those that are not, is gone.
-func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, hope func(map[triggers.Source]error) bool) error {
+// wait returns when all sources are confirmed up to the commits given. letters:
+// when their letters are in the morgue, or cannot be moved now.
+func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, letters bool) error {
 	for {
 		r.mu.Lock()
 		settled, running := r.settled, r.running // before the look, so that nothing is missed after it
 		r.mu.Unlock()
 		for src, upTo := range maps.Clone(waiting) {
-			mark, err := r.journals.Mark(ctx, src)
+			var mark uint64
+			err := r.steady(ctx, func() (err error) {
+				mark, err = r.journals.Mark(ctx, src)
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -80,34 +101,49 @@ func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, ho
 				delete(waiting, src)
 			}
 		}
+		var why error
+		stuck := 0
+		r.mu.Lock()
+		for src, upTo := range waiting {
+			s := r.of(src)
+			if letters && s.moved >= upTo {
+				delete(waiting, src)
+				continue
+			}
+			s.due = s.due || s.moved < upTo
+			if s.journal.err != nil {
+				stuck++
+			}
+			why = cmp.Or(why, s.hindrance(!letters))
+		}
+		r.mu.Unlock()
 		if len(waiting) == 0 {
 			return nil
 		}
-		errs := map[triggers.Source]error{}
-		r.mu.Lock()
-		for src := range waiting {
-			s := r.of(src)
-			if s.due = true; s.err != nil {
-				errs[src] = s.err
-			}
-		}
-		r.mu.Unlock()
 		r.wake()
-		var why error
-		for _, err := range errs {
-			why = err
-		}
-		if !hope(errs) {
+		if letters && stuck == len(waiting) {
 			return why
 		}
 		select {
 		case <-settled:
 		case <-ctx.Done():
-			err := fmt.Errorf("dead letters of %d shards are not in the morgue yet: %w", len(waiting), context.Cause(ctx))
+			err := fmt.Errorf("dead letters or outputs of %d shards are not where they belong yet: %w", len(waiting), context.Cause(ctx))
 			if !running {
 				err = fmt.Errorf("%w: the relay does not run", err)
 			}
 			return errors.Join(err, why)
 		}
 	}
+}
+
+// hindrance is what keeps the source's cargo back, that of targets too if asked.
+// The caller holds mu.
+func (s *source) hindrance(targets bool) error {
+	err := cmp.Or(s.journal.err, s.removal.err)
+	if targets {
+		for _, t := range s.targets {
+			err = cmp.Or(err, t.retry.err)
+		}
+	}
+	return err
 }

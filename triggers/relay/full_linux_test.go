@@ -76,7 +76,7 @@ func fill(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	r := New(srv, journals, m, nil)
+	r := New(srv, journals, m, nil, nil)
 	running, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -110,7 +110,7 @@ func fill(ctx context.Context, dir string) error {
 		}
 		l := letter(n, size)
 		for {
-			err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, []dlq.Letter{l})
+			err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, journal.Cargo{Letters: []dlq.Letter{l}})
 			if err == nil {
 				break
 			}

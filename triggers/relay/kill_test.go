@@ -3,6 +3,7 @@ package relay
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,8 +15,11 @@ import (
 
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/dlq/morgue"
+	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/internal/natsd/natsdtest"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
 )
@@ -30,6 +34,40 @@ func buries(n uint64) (size int, ok bool) {
 		return 1500 << 10, true // in blobs
 	}
 	return int(n % 2000), n%3 == 0
+}
+
+// emitted are the outputs of the victim's commit n: to x and y, of several keys.
+func emitted(n uint64, x, y stream.Description) (out []triggers.Output) {
+	for i := range n % 7 {
+		d := []stream.Description{x, y}[i%2]
+		out = append(out, triggers.Output{
+			ID: fmt.Sprintf("%031x%d", n, i), StreamID: d.ID, Stream: d.ARN(), PartitionKey: fmt.Sprint("key", (n+i)%5), Data: make([]byte, n%3000),
+		})
+	}
+	if n%60 == 13 {
+		out = append(out, triggers.Output{ID: fmt.Sprintf("%032x", 1<<60+n), StreamID: x.ID, Stream: x.ARN(), PartitionKey: "large", Data: make([]byte, 1500<<10)}) // in blobs
+	}
+	return out
+}
+
+// openTargets opens the streams that the victim emits to, made by the first.
+func openTargets(ctx context.Context, srv *natsd.Server) (s *natsstream.Store, x, y stream.Description, err error) {
+	if s, err = natsstream.Open(ctx, srv, log.New(srv, log.Options{}), natsstream.Options{}); err != nil {
+		return s, x, y, err
+	}
+	for _, of := range []struct {
+		d      *stream.Description
+		name   string
+		shards int
+	}{{&x, "x", 2}, {&y, "y", 1}} {
+		if *of.d, err = s.Describe(ctx, stream.Local(of.name)); errors.Is(err, stream.ErrNotFound) {
+			*of.d, err = s.Create(ctx, stream.Local(of.name), stream.Config{Shards: of.shards, RecordBytes: 2 << 20})
+		}
+		if err != nil {
+			return s, x, y, err
+		}
+	}
+	return s, x, y, nil
 }
 
 // victim commits until it is killed, and prints each number that is
@@ -48,7 +86,11 @@ func victim(dir string) error {
 	if err != nil {
 		return err
 	}
-	r := New(srv, journals, m, nil)
+	streams, x, y, err := openTargets(ctx, srv)
+	if err != nil {
+		return err
+	}
+	r := New(srv, journals, m, streams, nil)
 	go func() { _ = r.Run(ctx) }()
 	j, cp, err := journals.Take(ctx, source0, "victim")
 	if err != nil {
@@ -64,7 +106,7 @@ func victim(dir string) error {
 		if size, ok := buries(n); ok {
 			letters = append(letters, letter(n, size))
 		}
-		if err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, letters); err != nil {
+		if err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, journal.Cargo{Letters: letters, Outputs: emitted(n, x, y)}); err != nil {
 			return err
 		}
 		fmt.Println("ack", n+1)
@@ -78,9 +120,9 @@ func victim(dir string) error {
 	}
 }
 
-// TestSIGKILLLosesNoCommitAndDoublesNoLetter kills a process that commits, again
+// TestSIGKILLLosesNoCommitAndDoublesNoLetterOrOutput kills a process that commits, again
 // and again.
-func TestSIGKILLLosesNoCommitAndDoublesNoLetter(t *testing.T) {
+func TestSIGKILLLosesNoCommitAndDoublesNoLetterOrOutput(t *testing.T) {
 	dir := t.TempDir()
 	// Letters below purged are gone, those from purging on are there, and of those
 	// between a purge that was killed may have left some.
@@ -158,5 +200,16 @@ func TestSIGKILLLosesNoCommitAndDoublesNoLetter(t *testing.T) {
 			t.Errorf("letter %d has %d bytes, want %d", l.Number, len(l.Data), size)
 		}
 	}
+	_, x, y, err := openTargets(context.Background(), p.srv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := book{all: map[string][]triggers.Output{}}
+	for n := range cp.Next {
+		b.add(emitted(n, x, y), x, y)
+	}
+	p.check(&b, x)
+	p.check(&b, y)
+	t.Logf("%d outputs", len(b.all[x.ID])+len(b.all[y.ID]))
 	t.Logf("%d commits over %d kills; %d dead letters after the last purge, of those below %d", cp.Next, rounds, len(there), purging)
 }

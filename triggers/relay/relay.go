@@ -1,23 +1,28 @@
-// Package relay carries dead letters from the journals of mappings to the
-// morgue, each exactly once, and frees the journals of what nobody needs.
+// Package relay carries the cargo of commits from the journals of mappings to
+// where it belongs, each thing exactly once, and frees the journals of what
+// nobody needs.
 //
-// For each source it appends the letters of commits behind the confirmed mark in
-// order of their positions, then notes the mark, then lets the journal purge.
-// A crash between any two of these steps repeats the step, and repeating one
-// changes nothing: a letter that is in the morgue is known by its position, a
-// mark does not go back. It serves every journal there is, whether its mapping
-// is enabled, disabled, superseded by a later generation or deleted.
+// For each source, behind its confirmed mark, it appends dead letters to the
+// morgue, then removes those that are settled, then appends outputs to their
+// streams, each of the three in order of positions; then it notes the mark, and
+// lets the journal purge. A crash between any two of these steps repeats the
+// step, and repeating one changes nothing: the morgue and each target know by
+// positions what they have, and a mark does not go back. It serves every journal
+// there is, whether its mapping is enabled, disabled, superseded by a later
+// generation or deleted.
+//
+// A target that is full or unavailable keeps back its own outputs, and the mark;
+// letters and other targets go on. Outputs to a stream that was deleted become
+// dead letters, also when a stream of that name is there again.
 package relay
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/dlq/morgue"
 	"github.com/wasmill/wasmill/dlq/store"
 	"github.com/wasmill/wasmill/internal/natsd"
@@ -32,8 +37,9 @@ const (
 	idle = time.Second
 	// expire is how often the morgue drops what is too old.
 	expire = time.Hour
-	// strideBytes is how much of a source's letters is moved at most before that
-	// is noted, so that a disk that is nearly full does not hold them twice.
+	// strideBytes is how much of a source's cargo is moved at most before that is
+	// noted, so that a disk that is nearly full does not hold it twice. It is also
+	// what a worker has in memory, give or take a commit.
 	strideBytes = 4 << 20
 	// workers is how many sources are served at a time.
 	workers = 4
@@ -48,6 +54,7 @@ type Relay struct {
 	journals *journal.Store
 	morgue   *morgue.Morgue
 	graves   *store.Store
+	streams  Targets
 	log      *slog.Logger
 	hook     func(point string) error // of tests: an error stops the work as a crash would
 
@@ -59,26 +66,53 @@ type Relay struct {
 	running bool
 }
 
-// source is what is known of one. Guarded by Relay.mu.
+// source is what is known of one.
 type source struct {
-	due     bool // letters wait, or it is to be purged
+	// Guarded by Relay.mu.
+	due     bool // cargo waits, or it is to be purged
 	busy    bool // a worker serves it
 	trim    bool // it is to be purged
 	commits int  // since it was purged
 	last    time.Time
-	err     error         // of the last time it was served
-	pause   time.Duration // before the next time, after failures
-	until   time.Time
+	journal retry  // of reading it, of letters and of marks
+	removal retry  // of removing letters
+	moved   uint64 // letters of commits up to here are in the morgue, as read says
+	targets map[string]*target
+
+	// Only the worker that serves the source touches what follows, and of targets
+	// what is not said to be guarded.
+	mark     uint64
+	read     uint64 // commits up to here were looked at: letters are moved, the rest is known
+	removals []removal
 }
 
-// New connects journals and morgue. It starts nothing; commits made before Run
-// are found by it.
-func New(srv *natsd.Server, journals *journal.Store, m *morgue.Morgue, log *slog.Logger) *Relay {
+// retry is when to try again what failed. Guarded by Relay.mu.
+type retry struct {
+	err   error
+	pause time.Duration
+	until time.Time
+}
+
+func (t *retry) note(err error, now time.Time) {
+	if err == nil {
+		*t = retry{}
+		return
+	}
+	t.err, t.pause = err, min(max(2*t.pause, firstPause), lastPause)
+	t.until = now.Add(t.pause)
+}
+
+// ready says that it is time to try again what has failed.
+func (t *retry) ready(now time.Time) bool { return t.err != nil && !now.Before(t.until) }
+
+// New connects journals, morgue and streams. It starts nothing; commits made
+// before Run are found by it.
+func New(srv *natsd.Server, journals *journal.Store, m *morgue.Morgue, targets Targets, log *slog.Logger) *Relay {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	r := &Relay{
-		srv: srv, journals: journals, morgue: m, graves: m.Graves(), log: log,
+		srv: srv, journals: journals, morgue: m, graves: m.Graves(), streams: targets, log: log,
 		kick: make(chan struct{}, 1), sources: map[triggers.Source]*source{}, settled: make(chan struct{}),
 	}
 	journals.Watch(r.committed)
@@ -90,13 +124,13 @@ func New(srv *natsd.Server, journals *journal.Store, m *morgue.Morgue, log *slog
 func (r *Relay) of(src triggers.Source) *source {
 	s := r.sources[src]
 	if s == nil {
-		s = &source{}
+		s = &source{targets: map[string]*target{}}
 		r.sources[src] = s
 	}
 	return s
 }
 
-func (r *Relay) committed(src triggers.Source, letters int) {
+func (r *Relay) committed(src triggers.Source, cargo int) {
 	now := time.Now()
 	r.mu.Lock()
 	s := r.of(src)
@@ -105,7 +139,7 @@ func (r *Relay) committed(src triggers.Source, letters int) {
 	if s.commits >= trimEvery {
 		s.due, s.trim = true, true
 	}
-	s.due = s.due || letters > 0
+	s.due = s.due || cargo > 0
 	wake := s.due
 	r.mu.Unlock()
 	if wake {
@@ -141,6 +175,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	var look, expired time.Time
 	done := make(chan struct{}, workers) // workers send, Run receives
 	active := 0
+	retry := time.NewTimer(idle)
+	defer retry.Stop()
 	for {
 		now := time.Now()
 		if !found && !now.Before(look) {
@@ -162,8 +198,12 @@ func (r *Relay) Run(ctx context.Context) error {
 				done <- struct{}{}
 			})
 		}
+		if active < workers {
+			retry.Reset(r.soonest(now))
+		}
 		select {
 		case <-r.kick:
+		case <-retry.C:
 		case <-done:
 			active--
 		case now := <-tick.C:
@@ -218,7 +258,7 @@ func (r *Relay) next(now time.Time) (src triggers.Source, trim, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for src, s := range r.sources {
-		if s.due && !s.busy && !now.Before(s.until) {
+		if !s.busy && !now.Before(s.journal.until) && (s.due || s.again(now)) {
 			trim = s.trim
 			s.busy, s.due, s.trim = true, false, false
 			if trim {
@@ -228,6 +268,42 @@ func (r *Relay) next(now time.Time) (src triggers.Source, trim, ok bool) {
 		}
 	}
 	return triggers.Source{}, false, false
+}
+
+// again says whether something of the source that failed is to be tried again.
+func (s *source) again(now time.Time) bool {
+	if s.removal.ready(now) {
+		return true
+	}
+	for _, t := range s.targets {
+		if t.retry.ready(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// soonest is how long to wait until something that failed is to be tried again.
+func (r *Relay) soonest(now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wait := time.Hour
+	look := func(t *retry) {
+		if t.err != nil {
+			wait = min(wait, max(t.until.Sub(now), time.Millisecond))
+		}
+	}
+	for _, s := range r.sources {
+		if s.busy {
+			continue // its worker will tell
+		}
+		look(&s.journal)
+		look(&s.removal)
+		for _, t := range s.targets {
+			look(&t.retry)
+		}
+	}
+	return wait
 }
 
 // idlers makes those due that have stopped committing.
@@ -246,21 +322,17 @@ func (r *Relay) settle(ctx context.Context, src triggers.Source, trim bool, err 
 	r.mu.Lock()
 	s := r.of(src)
 	s.busy = false
-	first := err != nil && s.err == nil
-	s.err = err
+	first := err != nil && s.journal.err == nil
+	s.journal.note(err, time.Now())
 	switch {
 	case errors.Is(err, journal.ErrNoJournal):
 		delete(r.sources, src) // deleted, which needs everything to be confirmed
 	case err != nil:
 		s.due, s.trim = true, s.trim || trim
-		s.pause = min(max(2*s.pause, firstPause), lastPause)
-		s.until = time.Now().Add(s.pause)
-	default:
-		s.pause, s.until = 0, time.Time{}
 	}
 	r.mu.Unlock()
 	if first && ctx.Err() == nil && !errors.Is(err, journal.ErrNoJournal) {
-		r.log.Warn("dead letters cannot be moved to the morgue yet", "mapping", src.Mapping, "shard", src.Shard, "err", err)
+		r.log.Warn("what a trigger has committed cannot be moved yet", "mapping", src.Mapping, "shard", src.Shard, "err", err)
 	}
 	r.served()
 }
@@ -277,81 +349,4 @@ func (r *Relay) crash(point string) error {
 		return r.hook(point)
 	}
 	return nil
-}
-
-// serve moves the letters of one source and purges its journal.
-func (r *Relay) serve(ctx context.Context, src triggers.Source, trim bool) error {
-	if err := r.srv.Healthy(ctx); err != nil {
-		return err
-	}
-	mark, upTo, err := r.journals.Pending(ctx, src)
-	if err != nil {
-		return err
-	}
-	if mark == journal.AllConfirmed {
-		return journal.ErrNoJournal
-	}
-	if upTo > mark {
-		if err := r.move(ctx, src, mark, upTo); err != nil {
-			return err
-		}
-	}
-	if !trim {
-		return nil
-	}
-	if err := r.crash("before purge"); err != nil {
-		return err
-	}
-	if err := r.journals.Trim(ctx, src); err != nil {
-		return err
-	}
-	return r.crash("after purge")
-}
-
-func (r *Relay) move(ctx context.Context, src triggers.Source, mark, upTo uint64) error {
-	// What is behind the mark may be in the morgue already: up to its tail.
-	tail, err := r.graves.Tail(ctx, src)
-	if err != nil {
-		return err
-	}
-	var last uint64
-	moved := 0
-	err = r.journals.Letters(ctx, src, mark, upTo, func(at dlq.Position, l dlq.Letter) error {
-		if at.Sequence != last && moved >= strideBytes {
-			// A long way: what is behind makes room for what is to come.
-			if err := r.confirm(ctx, src, last); err != nil {
-				return err
-			}
-			if err := r.journals.Trim(ctx, src); err != nil {
-				return err
-			}
-			moved = 0
-		}
-		last = at.Sequence
-		moved += len(l.Data) + 1024
-		if err := r.crash("before append"); err != nil {
-			return err
-		}
-		if tail, err = r.graves.Append(ctx, src, tail, at, &l); err != nil {
-			return err
-		}
-		return r.crash("after append")
-	})
-	if err != nil {
-		return err
-	}
-	if last != upTo {
-		return fmt.Errorf("letters of commit %d were not found, only those up to %d", upTo, last)
-	}
-	return r.confirm(ctx, src, upTo)
-}
-
-func (r *Relay) confirm(ctx context.Context, src triggers.Source, upTo uint64) error {
-	if err := r.crash("before mark"); err != nil {
-		return err
-	}
-	if err := r.journals.Confirm(ctx, src, upTo); err != nil {
-		return err
-	}
-	return r.crash("after mark")
 }

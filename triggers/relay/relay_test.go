@@ -19,8 +19,10 @@ import (
 	"github.com/wasmill/wasmill/dlq/morgue"
 	"github.com/wasmill/wasmill/dlq/store"
 	"github.com/wasmill/wasmill/internal/ledger"
+	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/internal/natsd/natsdtest"
+	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
 )
@@ -55,6 +57,7 @@ type process struct {
 	srv      *natsd.Server
 	journals *journal.Store
 	morgue   *morgue.Morgue
+	streams  *natsstream.Store
 	relay    *Relay
 	stop     func()
 }
@@ -62,12 +65,22 @@ type process struct {
 // boot starts a program on srv; its relay stops dead where hook fails.
 func boot(t testing.TB, srv *natsd.Server, hook func(point string) error) *process {
 	t.Helper()
+	return bootWith(t, srv, func(s *natsstream.Store) Targets { return s }, hook)
+}
+
+// bootWith does so with other targets in front of the streams.
+func bootWith(t testing.TB, srv *natsd.Server, front func(*natsstream.Store) Targets, hook func(point string) error) *process {
+	t.Helper()
 	p := &process{t: t, srv: srv, journals: journal.Open(srv, journal.Options{})}
 	var err error
 	if p.morgue, err = morgue.Open(context.Background(), srv, p.journals); err != nil {
 		t.Fatal(err)
 	}
-	p.relay = New(srv, p.journals, p.morgue, nil)
+	logs := log.New(srv, log.Options{})
+	if p.streams, err = natsstream.Open(context.Background(), srv, logs, natsstream.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	p.relay = New(srv, p.journals, p.morgue, front(p.streams), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	if hook != nil {
 		p.relay.hook = func(point string) error {
@@ -85,9 +98,15 @@ func boot(t testing.TB, srv *natsd.Server, hook func(point string) error) *proce
 		_ = p.relay.Run(ctx)
 		close(done)
 	}()
+	var once sync.Once
 	p.stop = func() {
 		cancel()
 		<-done
+		once.Do(func() {
+			if err := errors.Join(p.streams.Close(context.Background()), logs.Close(context.Background())); err != nil {
+				t.Errorf("close streams: %v", err)
+			}
+		})
 	}
 	t.Cleanup(p.stop)
 	return p
@@ -131,7 +150,7 @@ func (p *process) bury(j *journal.Journal, from, to uint64, size int) {
 	for n := from; n < to; n++ {
 		all = append(all, letter(n, size))
 	}
-	if err := j.Commit(context.Background(), triggers.Checkpoint{Next: to}, all); err != nil {
+	if err := j.Commit(context.Background(), triggers.Checkpoint{Next: to}, journal.Cargo{Letters: all}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -359,7 +378,7 @@ func TestRelayRunsForMappingsThatNobodyPolls(t *testing.T) {
 	if n := p.purge(morgue.Filter{}); n != 3 || p.listed(morgue.Filter{}) != "" {
 		t.Errorf("purged %d", n)
 	}
-	if n, err := p.morgue.Graves().Sources(context.Background()); err != nil || len(n) != 0 {
+	if n, err := p.morgue.Graves().Lanes(context.Background()); err != nil || len(n) != 0 {
 		t.Errorf("left behind: %v, %v", n, err)
 	}
 }
@@ -392,7 +411,7 @@ func TestJournalIsPurgedEvery1000Commits(t *testing.T) {
 		synctest.Wait() // its first look is over
 		start := time.Now()
 		commit := func(n uint64) {
-			if err := j.Commit(context.Background(), triggers.Checkpoint{Next: n}, nil); err != nil {
+			if err := j.Commit(context.Background(), triggers.Checkpoint{Next: n}, journal.Cargo{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -425,7 +444,7 @@ func TestJournalIsPurgedWhenIdleAndTheNewestCommitStays(t *testing.T) {
 		j := p.take(source0)
 		synctest.Wait() // its first look is over
 		for n := range uint64(20) {
-			if err := j.Commit(context.Background(), triggers.Checkpoint{Next: n}, nil); err != nil {
+			if err := j.Commit(context.Background(), triggers.Checkpoint{Next: n}, journal.Cargo{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -86,7 +86,7 @@ func (h *host) mill(ctx context.Context, at func(*runtime.Invocation)) (*mill, e
 	if err != nil {
 		return nil, err
 	}
-	carrier := relay.New(srv, journals, graves, nil)
+	carrier := relay.New(srv, journals, graves, streams, nil)
 	carrying, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = carrier.Run(carrying) })
@@ -99,7 +99,7 @@ func (h *host) mill(ctx context.Context, at func(*runtime.Invocation)) (*mill, e
 	if at != nil {
 		invoker = door{p, at}
 	}
-	m := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: invoker, Relay: carrier, Functions: registry})
+	m := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: invoker, Relay: carrier, Letters: graves, Functions: registry})
 	if err := m.Start(ctx); err != nil {
 		stop()
 		return nil, err

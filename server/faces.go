@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,12 +14,14 @@ import (
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/dlq/morgue"
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/functions/store"
 	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/runtime/pool"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/telemetry"
+	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/poll"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
@@ -120,7 +124,54 @@ func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStat
 		}
 		out[i] = p
 	}
-	return admin.TriggerStatus{Problem: st.Problem, Shards: out}, nil
+	return admin.TriggerStatus{Problem: st.Problem, Outputs: st.Outputs, Shards: out}, nil
+}
+
+func (f triggerFace) Redrive(ctx context.Context, name string, letters []dlq.Letter, rate float64, report func(admin.Redriven)) error {
+	return f.Manager.Redrive(ctx, name, letters, rate, func(r poll.Redriven) {
+		v := admin.Redriven{ID: r.ID, Key: r.PartitionKey, Outcome: string(r.Outcome), Letter: r.Letter, Attempts: r.Attempts,
+			ErrorType: r.Failure.Type, ErrorMessage: r.Failure.Message}
+		if r.Err != nil {
+			v.ErrorMessage = r.Err.Error()
+		}
+		report(v)
+	})
+}
+
+func (f triggerFace) Seek(ctx context.Context, name string, to stream.Position, dry bool) (triggers.Mapping, []admin.SeekShard, error) {
+	m, moves, err := f.Manager.Seek(ctx, name, to, dry)
+	out := make([]admin.SeekShard, len(moves))
+	for i, v := range moves {
+		out[i] = admin.SeekShard(v)
+	}
+	return m, out, err
+}
+
+// replayFace runs dead letters where nothing comes of it.
+type replayFace struct {
+	functions *store.Store
+	pool      *pool.Pool
+}
+
+func (f replayFace) Replay(ctx context.Context, function, qualifier string, code []byte, letters []dlq.Letter, partial bool) (functions.Version, runtime.Result, string, error) {
+	v, err := f.functions.Version(ctx, function, qualifier)
+	if err != nil {
+		return v, runtime.Result{}, "", err
+	}
+	if code == nil {
+		if code, err = f.functions.Code(ctx, v.Code.SHA256); err != nil {
+			return v, runtime.Result{}, "", err
+		}
+	} else {
+		sum := sha256.Sum256(code)
+		v.Code = functions.Code{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(code))}
+	}
+	b := runtime.Batch{Shard: letters[0].Shard, ARN: letters[0].Stream, Region: stream.DefaultRegion, Identity: poll.Identity(stream.DefaultAccount)}
+	for _, l := range letters {
+		b.Records = append(b.Records, runtime.Record{Sequence: l.Sequence, PartitionKey: l.PartitionKey, Data: l.Data, Arrival: l.Arrival.UnixMilli()})
+	}
+	res, text := f.pool.Try(ctx, v, code, &runtime.Invocation{Batch: &b, PartialReplies: partial, Source: "replay"})
+	return res.Version, res, text, nil
 }
 
 type letterFace struct{ *morgue.Morgue }
@@ -162,10 +213,27 @@ func (s *Server) info(nd *natsd.Server) admin.Info {
 	if s.config.Relaxed {
 		v.Durability = "os"
 	}
+	var full bool
+	if used, v.Limit, full = nd.Quota(); full {
+		v.Warning = admin.NearlyFull("the server", used, v.Limit) + "; shorten the retention of streams, delete some, or start it with a larger limit"
+	}
 	if dir, err := filepath.Abs(s.config.Data); err == nil && s.config.Data != "" {
 		v.DataDir = dir
 	}
 	return v
+}
+
+// rooms tells how full the server and the streams with a quota are.
+func rooms(nd *natsd.Server, streams *natsstream.Store) func() []telemetry.Room {
+	return func() []telemetry.Room {
+		used, _ := nd.Usage()
+		_, limit, _ := nd.Quota()
+		all := []telemetry.Room{{Used: used, Limit: limit}}
+		for _, q := range streams.Quotas() {
+			all = append(all, telemetry.Room(q))
+		}
+		return all
+	}
 }
 
 func observeInvocations(t *telemetry.Telemetry) pool.Observer {

@@ -276,7 +276,7 @@ func readBack(t *testing.T, ctx context.Context, w *history.Writer, c *admin.Cli
 			t.Fatal(err)
 		}
 		letters++
-		w.Add(history.Event{Kind: history.Letter, Trigger: l.Trigger, Gen: l.Generation, Stream: admin.StreamName(l.Stream), Shard: l.Shard, Seq: l.Sequence, Hash: history.Hash(l.Payload())})
+		w.Add(history.Event{Kind: history.Letter, ID: l.ID, Trigger: l.Trigger, Gen: l.Generation, Stream: admin.StreamName(l.Stream), Shard: l.Shard, Seq: l.Sequence, Hash: history.Hash(l.Payload())})
 	}
 	return records, letters
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmill/wasmill/api/admin"
@@ -40,6 +41,9 @@ type Config struct {
 	// Memory keeps everything in memory, MaxMemory bytes at most (default 1 GiB).
 	Memory    bool
 	MaxMemory int64
+	// Cache is a folder for compiled code, with Memory; another engine in this
+	// process may use it too. Defaults to none. With Data it is in there.
+	Cache string
 	// Listen is the address of the HTTP listener. Defaults to 127.0.0.1:4566;
 	// port 0 picks a free one.
 	Listen string
@@ -48,6 +52,8 @@ type Config struct {
 	AllowHosts []string
 	// Reserve is disk space to leave free, in bytes; 0: natsd's default.
 	Reserve int64
+	// MaxDisk is the most bytes the data directory takes; 0: no limit. Not with Memory.
+	MaxDisk int64
 	// Relaxed acknowledges what the operating system has taken, without fsync.
 	Relaxed bool
 	// AllowReset opens POST /_wasmill/reset.
@@ -148,7 +154,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	s.stop.add("telemetry", meters.Shutdown)
 
 	// 1: matter
-	nd, err := natsd.Start(ctx, natsd.Options{Dir: c.Data, Memory: c.Memory, MaxMemory: c.MaxMemory, Reserve: c.Reserve, Relaxed: c.Relaxed, Logger: component("store")})
+	nd, err := natsd.Start(ctx, natsd.Options{Dir: c.Data, Memory: c.Memory, MaxMemory: c.MaxMemory, Reserve: c.Reserve, MaxDisk: c.MaxDisk, Relaxed: c.Relaxed, Logger: component("store")})
 	switch {
 	case errors.Is(err, natsd.ErrLocked):
 		return fmt.Errorf("%w: %w", ErrLocked, err)
@@ -160,11 +166,22 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	s.stop.add("store", nd.Close)
 	logs := log.New(nd, log.Options{Logger: component("log")})
 	s.stop.add("logs", logs.Close)
-	streams, err := natsstream.Open(ctx, nd, logs, natsstream.Options{Logger: component("streams")})
+	var confirmed atomic.Pointer[relay.Relay] // set once there is one
+	streams, err := natsstream.Open(ctx, nd, logs, natsstream.Options{
+		Keep: func(ctx context.Context, source string, m log.Mark) (bool, error) {
+			if r := confirmed.Load(); r != nil {
+				return r.Confirmed(ctx, source, m)
+			}
+			return false, nil // nobody knows yet
+		},
+		Logger: component("streams")})
 	if err != nil {
 		return err
 	}
 	s.stop.add("streams", streams.Close)
+	if err := meters.Watch(rooms(nd, streams)); err != nil {
+		return err
+	}
 	cache, err := s.cacheDir()
 	if err != nil {
 		return err
@@ -192,9 +209,10 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	carrier := relay.New(nd, journals, letters, component("relay"))
+	carrier := relay.New(nd, journals, letters, streams, component("relay"))
+	confirmed.Store(carrier)
 	s.run("relay", component("relay"), carrier.Run)
-	mill := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: runner, Relay: carrier, Functions: registry,
+	mill := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: runner, Relay: carrier, Letters: letters, Functions: registry,
 		History: events, Observer: observeTriggers(meters), Logger: component("triggers")})
 	if err := mill.Start(ctx); err != nil {
 		return err
@@ -212,7 +230,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 
 	// 4: face
 	face := admin.New(admin.Deps{
-		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters},
+		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters}, Replayer: replayFace{registry, runner},
 		Metrics: meters.Handler(), Healthy: healthy(nd), NoRoom: noRoom, Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset, Hosts: s.hosts(),
 		Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
 	})
@@ -279,10 +297,10 @@ func early(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
 }
 
-// cacheDir is where compiled code is kept; in memory there is none.
+// cacheDir is where compiled code is kept; in memory there need be none.
 func (s *Server) cacheDir() (string, error) {
 	if s.config.Memory {
-		return "", nil
+		return s.config.Cache, nil
 	}
 	dir := filepath.Join(s.config.Data, "cache")
 	return dir, os.MkdirAll(dir, 0o700)

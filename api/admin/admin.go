@@ -11,7 +11,7 @@
 //
 //	GET    /_wasmill/v1/info
 //	GET    /_wasmill/v1/streams                        POST to create
-//	GET    /_wasmill/v1/streams/{name}                 DELETE: ?force
+//	GET    /_wasmill/v1/streams/{name}                 PATCH, DELETE: ?force
 //	POST   /_wasmill/v1/streams/{name}/records         GET: ?from&shard&follow&limit
 //	GET    /_wasmill/v1/functions
 //	POST   /_wasmill/v1/functions/{name}               the module is the body; GET, DELETE
@@ -22,9 +22,10 @@
 //	GET    /_wasmill/v1/functions/{name}/logs          ?follow&tail
 //	GET    /_wasmill/v1/triggers                       POST to create
 //	GET    /_wasmill/v1/triggers/{name}                PATCH, DELETE
-//	POST   /_wasmill/v1/triggers/{name}/pause|resume|wait
+//	POST   /_wasmill/v1/triggers/{name}/pause|resume|wait|seek|redrive
 //	GET    /_wasmill/v1/dead-letters                   DELETE to purge: ?trigger&stream&reason&error&since&before&id|all
 //	GET    /_wasmill/v1/dead-letters/{id}
+//	POST   /_wasmill/v1/dead-letters/{id}/replay       a module may be the body
 //	POST   /_wasmill/v1/shutdown
 //	GET    /_wasmill/health, /_localstack/health, /_wasmill/metrics
 //	POST   /_wasmill/reset
@@ -50,6 +51,8 @@ import (
 // Streams is what the API asks of the streams.
 type Streams interface {
 	Create(ctx context.Context, ref stream.Ref, c stream.Config) (stream.Description, error)
+	// Update changes retention and MaxBytes.
+	Update(ctx context.Context, ref stream.Ref, change func(*stream.Config)) (stream.Description, error)
 	Delete(ctx context.Context, ref stream.Ref) error
 	List(ctx context.Context) ([]stream.Description, error)
 	Describe(ctx context.Context, ref stream.Ref) (stream.Description, error)
@@ -107,11 +110,15 @@ type Triggers interface {
 	List(ctx context.Context) ([]triggers.Mapping, error)
 	Status(ctx context.Context, name string) (TriggerStatus, error)
 	WaitDrained(ctx context.Context, name string) error
+	// Redrive reports from one goroutine at a time.
+	Redrive(ctx context.Context, name string, letters []dlq.Letter, rate float64, report func(Redriven)) error
+	Seek(ctx context.Context, name string, to stream.Position, dry bool) (triggers.Mapping, []SeekShard, error)
 }
 
 // TriggerStatus is where a trigger stands.
 type TriggerStatus struct {
 	Problem string // why it does not run at all, and what to do
+	Outputs string // what keeps what the function has emitted from its streams
 	Shards  []ShardProgress
 }
 
@@ -140,6 +147,7 @@ type Deps struct {
 	Logs      Logs
 	Triggers  Triggers
 	Letters   Letters
+	Replayer  Replayer
 	// Metrics answers /_wasmill/metrics.
 	Metrics http.Handler
 	// Healthy says why the server cannot serve, or nil.
@@ -203,6 +211,7 @@ func New(d Deps) http.Handler {
 	route("GET", Prefix+"/streams", h.listStreams)
 	route("POST", Prefix+"/streams", h.createStream)
 	route("GET", Prefix+"/streams/{name}", h.getStream)
+	route("PATCH", Prefix+"/streams/{name}", h.updateStream)
 	route("DELETE", Prefix+"/streams/{name}", h.deleteStream)
 	route("POST", Prefix+"/streams/{name}/records", h.putRecords)
 	route("GET", Prefix+"/streams/{name}/records", h.tailRecords)
@@ -226,10 +235,13 @@ func New(d Deps) http.Handler {
 	route("POST", Prefix+"/triggers/{name}/pause", h.pauseTrigger)
 	route("POST", Prefix+"/triggers/{name}/resume", h.resumeTrigger)
 	route("POST", Prefix+"/triggers/{name}/wait", h.waitTrigger)
+	route("POST", Prefix+"/triggers/{name}/seek", h.seekTrigger)
+	route("POST", Prefix+"/triggers/{name}/redrive", h.redrive)
 
 	route("GET", Prefix+"/dead-letters", h.listLetters)
 	route("DELETE", Prefix+"/dead-letters", h.purgeLetters)
 	route("GET", Prefix+"/dead-letters/{id}", h.getLetter)
+	route("POST", Prefix+"/dead-letters/{id}/replay", h.replayLetter)
 
 	route("GET", pathHealth, h.health)
 	route("GET", pathLocalstackHealth, h.localstackHealth)

@@ -232,6 +232,12 @@ func (c *Client) Stream(ctx context.Context, name string) (v Stream, err error) 
 	return v, err
 }
 
+// UpdateStream changes a stream.
+func (c *Client) UpdateStream(ctx context.Context, name string, change StreamChange) (v Stream, err error) {
+	err = c.call(ctx, "PATCH", path("streams", name), change, &v)
+	return v, err
+}
+
 // DeleteStream deletes a stream with its records. One that a trigger reads is
 // deleted with force only.
 func (c *Client) DeleteStream(ctx context.Context, name string, force bool) error {

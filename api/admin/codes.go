@@ -34,7 +34,7 @@ type Code struct {
 }
 
 // The codes, by what they are about: 1 calls, 2 streams, 3 functions, 4
-// triggers, 5 dead letters, 6 the server, 9 bugs.
+// triggers, 5 dead letters, 6 the server, 7 projects, 9 bugs.
 const (
 	CodeUsage        = "WM1001"
 	CodeBadRequest   = "WM1002"
@@ -59,6 +59,7 @@ const (
 	CodeCorrupt        = "WM2006"
 	CodePutPartly      = "WM2007"
 	CodeStreamInUse    = "WM2008"
+	CodeStreamFull     = "WM2009"
 
 	CodeFunctionNotFound = "WM3001"
 	CodeFunctionExists   = "WM3002"
@@ -75,8 +76,10 @@ const (
 	CodeTriggerExists   = "WM4002"
 	CodeTriggerInvalid  = "WM4003"
 	CodeTriggerStopped  = "WM4004"
+	CodeTriggerBusy     = "WM4005"
 
 	CodeLetterNotFound = "WM5001"
+	CodeRedriveFailed  = "WM5002"
 
 	CodeUnavailable  = "WM6001"
 	CodeLocked       = "WM6002"
@@ -86,6 +89,11 @@ const (
 	CodeStartFailed  = "WM6006"
 	CodeStopping     = "WM6007"
 	CodeUnhealthy    = "WM6008"
+
+	CodeProjectInvalid = "WM7001"
+	CodeNoProject      = "WM7002"
+	CodeProjectExists  = "WM7003"
+	CodeDeployRefused  = "WM7004"
 
 	CodeInternal = "WM9001"
 )
@@ -160,6 +168,9 @@ var Codes = []Code{
 	{CodeStreamInUse, Conflict, 409, false, "The stream is in use",
 		"A trigger reads the stream. Without its stream it could never go on.",
 		[]Action{{"see which", "wasmill trigger ls"}, {"delete the trigger first", "wasmill trigger rm NAME"}, {"delete the stream all the same: add --force", ""}}},
+	{CodeStreamFull, Unavailable, 503, true, "The stream has reached its quota",
+		"The stream holds as many bytes of records as it may (--max-bytes). The record is not stored; it can be put again once older records have expired or the quota is raised. Reading goes on, and so do triggers; outputs that functions emit to the stream wait, and nothing of them is lost.",
+		[]Action{{"see what it holds", "wasmill stream get NAME"}, {"raise the quota", "wasmill stream update NAME --max-bytes 10GB"}, {"or keep records for a shorter time", "wasmill stream update NAME --retention 24h"}}},
 
 	{CodeFunctionNotFound, NotFound, 404, false, "No such function",
 		"No function, or no version of it, bears that name.",
@@ -205,13 +216,21 @@ var Codes = []Code{
 		"The trigger is paused, or one of its shards has stopped with a problem, so that what was waited for cannot happen.",
 		[]Action{{"see its shards and their problems", "wasmill trigger get NAME"}, {"let it run", "wasmill trigger resume NAME"}}},
 
+	{CodeTriggerBusy, Conflict, 409, true, "The trigger is busy with another call",
+		"Another call is changing the trigger, or redriving its dead letters. Calls about one trigger go one after the other, so that none undoes what another does.",
+		[]Action{{"try again when the other call is through", "wasmill trigger get NAME"}}},
+
 	{CodeLetterNotFound, NotFound, 404, false, "No such dead letter",
 		"No dead letter bears that id: it was purged, or is older than the 14 days that dead letters are kept.",
 		[]Action{{"list the dead letters", "wasmill dlq ls"}}},
 
+	{CodeRedriveFailed, Failed, 0, false, "Dead letters failed again",
+		"Some of the dead letters that were redriven used up their fresh quota of retries and are buried again, under new ids, or could not be delivered at all. Those that succeeded are dead letters no more. Nothing is lost.",
+		[]Action{{"list the dead letters", "wasmill dlq ls"}, {"try another build on one, without any effect", "wasmill dlq replay ID --against DIR"}}},
+
 	{CodeUnavailable, Unavailable, 503, true, "The server cannot write now",
-		"The disk is full or has reached the reserve that is kept free (--disk-reserve), the memory limit is reached, or the store is being restarted. Nothing of the call was stored. Reading goes on; writing resumes by itself once there is room.",
-		[]Action{{"make room on the disk of the data directory", ""}, {"see the reserve and the space left", "curl -s $WASMILL_ENDPOINT/_wasmill/health"}}},
+		"The disk is full or has reached the reserve that is kept free (--disk-reserve), the data directory or the memory has reached its limit (--max-disk, --max-memory), or the store is being restarted. Nothing of the call was stored. Reading goes on; writing resumes by itself once there is room.",
+		[]Action{{"make room: on the disk of the data directory, or below the limit by deleting streams or shortening their retention", ""}, {"see the reserve and the space left", "curl -s $WASMILL_ENDPOINT/_wasmill/health"}}},
 	{CodeLocked, Conflict, 0, false, "The data directory is in use",
 		"A wasmill server has the data directory open already. Two servers on one directory would destroy it, so the second is refused.",
 		[]Action{{"use that server, or stop it", "wasmill down"}, {"or use another directory", "wasmill up --data DIR"}}},
@@ -233,6 +252,19 @@ var Codes = []Code{
 	{CodeUnhealthy, Unavailable, 503, true, "The server cannot serve",
 		"The server runs, but its store does not answer. It restores itself when it can.",
 		[]Action{{"read the server's log", ""}}},
+
+	{CodeProjectInvalid, Invalid, 0, false, "wasmill.toml cannot be used",
+		"The file is no TOML, has a setting that there is not, or a value that is out of range. All faults are named with line and column. Unknown settings are refused so that a misspelt one is never silently ignored. A variable ${NAME} that is not set where the command runs is a fault too.",
+		[]Action{{"correct the lines named in the message, then run it again", ""}}},
+	{CodeNoProject, NotFound, 0, false, "There is no wasmill.toml",
+		"The folder has no wasmill.toml, which says what is to be deployed: a function, the triggers that call it, and settings of streams.",
+		[]Action{{"write one", "wasmill init DIR"}}},
+	{CodeProjectExists, Conflict, 0, false, "There is a wasmill.toml already",
+		"`wasmill init` writes a new file and never over one that is there.",
+		[]Action{{"see what it would change on the server", "wasmill diff DIR"}}},
+	{CodeDeployRefused, Conflict, 0, false, "The server has what stands in the way",
+		"A deployment changes nothing that is not its own, and no trigger's stream or starting place, which would lose its checkpoint. Where the server has something that cannot be brought in line without that, nothing is done, and the message says what there is and which command is the way on.",
+		[]Action{{"see the whole difference", "wasmill diff DIR"}}},
 
 	{CodeInternal, Internal, 500, false, "A bug of wasmill",
 		"Something happened that wasmill has no better word for. Please report it with the message and the server's log.",

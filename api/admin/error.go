@@ -87,6 +87,7 @@ var codes = []struct {
 	{stream.ErrExists, CodeStreamExists},
 	{stream.ErrInvalid, CodeStreamInvalid},
 	{stream.ErrClosed, CodeShardClosed},
+	{stream.ErrQuota, CodeStreamFull}, // before what it is a kind of
 	{stream.ErrUnavailable, CodeUnavailable},
 	{functions.ErrNotFound, CodeFunctionNotFound},
 	{functions.ErrExists, CodeFunctionExists},
@@ -94,6 +95,7 @@ var codes = []struct {
 	{functions.ErrCode, CodeCodeRefused},
 	{triggers.ErrNotFound, CodeTriggerNotFound},
 	{triggers.ErrExists, CodeTriggerExists},
+	{triggers.ErrBusy, CodeTriggerBusy},
 	{triggers.ErrInvalid, CodeTriggerInvalid},
 	{dlq.ErrNotFound, CodeLetterNotFound},
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Reasons are those for which records are given up.
-var Reasons = []string{string(dlq.RetryAttemptsExhausted), string(dlq.RecordAgeExceeded), string(dlq.PayloadTooLarge)}
+var Reasons = []string{string(dlq.RetryAttemptsExhausted), string(dlq.RecordAgeExceeded), string(dlq.PayloadTooLarge), string(dlq.TargetGone)}
 
 // letterFilter reads which dead letters are meant.
 func letterFilter(q *query) LetterFilter {
@@ -97,7 +97,7 @@ func viewLetter(l dlq.Letter, data bool) Letter {
 	v := Letter{ID: l.ID, Trigger: l.Trigger, Mapping: l.Mapping, Generation: l.Generation, Stream: StreamName(l.Stream), StreamID: l.StreamID,
 		Shard: l.Shard, Sequence: l.Sequence, Number: l.Number, Key: l.PartitionKey, HashKey: l.ExplicitHashKey, Arrival: l.Arrival.UTC(),
 		TraceParent: l.TraceParent, Reason: l.Reason, ErrorType: l.ErrorType, ErrorMessage: l.ErrorMessage, Attempts: l.Attempts,
-		Buried: l.Buried.UTC(), Burial: l.Burial, Function: l.Function, Version: l.Version, Digest: l.Digest,
+		Buried: l.Buried.UTC(), Burial: l.Burial, Kind: l.Kind, Redriving: l.Redriving, Function: l.Function, Version: l.Version, Digest: l.Digest,
 		BatchInvocation: l.Batch.Invocation, BatchPosition: l.Batch.Position, BatchSize: l.Batch.Size}
 	if !l.FirstFailure.IsZero() {
 		v.FirstFailure = l.FirstFailure.UTC()

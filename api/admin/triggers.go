@@ -50,7 +50,7 @@ func streamGone(m triggers.Mapping) string {
 func (h *handler) viewWhole(ctx context.Context, m triggers.Mapping) (Trigger, error) {
 	v := viewTrigger(m)
 	st, err := h.Triggers.Status(ctx, m.Name)
-	v.Problem, v.Shards = st.Problem, st.Shards
+	v.Problem, v.Outputs, v.Shards = st.Problem, st.Outputs, st.Shards
 	return v, err
 }
 

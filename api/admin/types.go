@@ -48,6 +48,8 @@ type Info struct {
 	AllowReset bool      `json:"allowReset"`
 	Used       int64     `json:"usedBytes"`
 	Free       int64     `json:"freeBytes"` // until nothing can be written; -1: unknown
+	Limit      int64     `json:"limitBytes,omitempty"`
+	Warning    string    `json:"warning,omitempty"` // 80 % of the limit are reached, and what to do
 	Started    time.Time `json:"started"`
 }
 
@@ -61,7 +63,9 @@ type Stream struct {
 	Retention   Duration     `json:"retention"`
 	RecordBytes int          `json:"recordBytes"`
 	ShardCount  int          `json:"shardCount"`
+	MaxBytes    int64        `json:"maxBytes,omitempty"` // the most Bytes may be; 0: no limit
 	// The rest only of a single stream.
+	Warning string  `json:"warning,omitempty"` // 80 % of MaxBytes are reached, and what to do
 	Records uint64  `json:"records,omitempty"`
 	Bytes   uint64  `json:"bytes,omitempty"`
 	Shards  []Shard `json:"shards,omitempty"`
@@ -89,6 +93,13 @@ type StreamSpec struct {
 	Shards      int      `json:"shards,omitempty"`      // defaults to 1
 	Retention   Duration `json:"retention,omitzero"`    // defaults to 24h
 	RecordBytes int      `json:"recordBytes,omitempty"` // defaults to 1 MiB
+	MaxBytes    int64    `json:"maxBytes,omitempty"`    // the most it keeps; defaults to no limit
+}
+
+// StreamChange is what to change of a stream; nil leaves it as it is.
+type StreamChange struct {
+	Retention *Duration `json:"retention,omitempty"`
+	MaxBytes  *int64    `json:"maxBytes,omitempty"` // 0: no limit
 }
 
 // Entry is a record to be put: Text as it is, or Data in base64.
@@ -130,6 +141,7 @@ type Record struct {
 	Text        *string   `json:"text,omitempty"`
 	Data        []byte    `json:"data,omitempty"`
 	TraceParent string    `json:"traceParent,omitempty"`
+	OutputID    string    `json:"outputId,omitempty"` // of a record that a function emitted
 }
 
 // Payload is the record's data, however it travelled.
@@ -178,6 +190,7 @@ type Function struct {
 	Timeout     Duration          `json:"timeout"`
 	MemoryMB    int               `json:"memoryMB"`
 	Environment map[string]string `json:"environment,omitempty"`
+	Emits       []string          `json:"emits,omitempty"` // streams it may emit records to
 	Description string            `json:"description,omitempty"`
 	Modified    time.Time         `json:"modified"`
 	// Versions are the published ones, oldest first; only of a single function.
@@ -189,6 +202,7 @@ type FunctionSpec struct {
 	Timeout     *Duration `json:"timeout,omitempty"`
 	MemoryMB    *int      `json:"memoryMB,omitempty"`
 	Environment *EnvSpec  `json:"environment,omitempty"`
+	Emits       *[]string `json:"emits,omitempty"` // all of them; none: it may emit nothing
 	Description *string   `json:"description,omitempty"`
 }
 
@@ -215,6 +229,9 @@ func (s FunctionSpec) apply(c *functions.Config) {
 	}
 	if s.Environment != nil {
 		c.Environment = *s.Environment
+	}
+	if s.Emits != nil {
+		c.Emits = *s.Emits
 	}
 	if s.Description != nil {
 		c.Description = *s.Description
@@ -256,6 +273,18 @@ type Invocation struct {
 	InitMS       float64         `json:"initMs,omitempty"`
 	MaxMemory    int64           `json:"maxMemoryBytes"`
 	Log          string          `json:"log,omitempty"` // its last 4 KB
+	// Emits are the records that the response would emit if it were that of a
+	// trigger's batch; an invocation emits nothing. EmitProblem says why such a
+	// batch would have failed instead.
+	Emits       []Emit `json:"emits,omitempty"`
+	EmitProblem string `json:"emitProblem,omitempty"`
+}
+
+// Emit is a record that a function gives out.
+type Emit struct {
+	Stream       string `json:"stream"`
+	PartitionKey string `json:"partitionKey"`
+	Data         []byte `json:"data"`
 }
 
 // LogLine is one line a function wrote, or one of START, END and REPORT.
@@ -297,6 +326,8 @@ type Trigger struct {
 	Modified       time.Time      `json:"modified"`
 	// Problem is why the trigger does not run at all, and what to do.
 	Problem string `json:"problem,omitempty"`
+	// Outputs says what keeps what the function has emitted from its streams.
+	Outputs string `json:"outputs,omitempty"`
 	// Shards only of a single trigger.
 	Shards []ShardProgress `json:"shards,omitempty"`
 }
@@ -409,6 +440,8 @@ type Letter struct {
 	FirstFailure    time.Time  `json:"firstFailure,omitzero"`
 	Buried          time.Time  `json:"buried"`
 	Burial          int        `json:"burial"`
+	Kind            dlq.Kind   `json:"kind,omitempty"` // "output": a record that a function emitted
+	Redriving       bool       `json:"redriving,omitempty"`
 	Function        string     `json:"function"`
 	Version         string     `json:"version"`
 	Digest          string     `json:"digest"`
@@ -447,6 +480,8 @@ func ParseFrom(text string, now time.Time) (stream.Position, error) {
 		return stream.Position{Kind: stream.TrimHorizon}, nil
 	case low == "latest":
 		return stream.Position{Kind: stream.Latest}, nil
+	case len(low) > 40 && strings.Trim(low, "0123456789") == "":
+		return ParseFrom("at:"+low, now)
 	case strings.HasPrefix(low, "at:"), strings.HasPrefix(low, "after:"):
 		word, number, _ := strings.Cut(low, ":")
 		seq, err := stream.ParseSequence(number)

@@ -17,7 +17,7 @@ import (
 )
 
 func (c *cli) dlq() *cobra.Command {
-	cmd := c.nounCommand("dlq", "Dead letters: records no function could digest", c.dlqLs(), c.dlqShow(), c.dlqPurge())
+	cmd := c.nounCommand("dlq", "Dead letters: records no function could digest", c.dlqLs(), c.dlqShow(), c.dlqReplay(), c.dlqRedrive(), c.dlqExport(), c.dlqPurge())
 	cmd.Aliases = []string{"dead-letters"}
 	return cmd
 }
@@ -69,6 +69,9 @@ func (c *cli) dlqLs() *cobra.Command {
 					key, text := oneLine([]byte(l.Key)), failure(l)
 					if c.outTTY { // a program gets it whole
 						key, text = cut(key, 24), cut(text, 60)
+					}
+					if l.Redriving {
+						text = "(being redriven) " + text
 					}
 					rows = append(rows, []any{l.ID, l.Trigger, shortShard(l.Shard), key, l.Attempts, ago(l.Buried), text})
 				}
@@ -138,6 +141,13 @@ func (c *cli) dlqShow() *cobra.Command {
 	return cmd
 }
 
+func redriveState(l admin.Letter) string {
+	if l.Redriving {
+		return "being redriven"
+	}
+	return ""
+}
+
 // letterView adds the data as JSON where it is.
 type letterView struct {
 	admin.Letter
@@ -163,9 +173,9 @@ func showLetter(w io.Writer, l admin.Letter) {
 	}
 	burial := ""
 	if l.Burial > 1 {
-		burial = fmt.Sprintf(" for the %dth time", l.Burial)
+		burial = fmt.Sprintf(" (burial %d)", l.Burial)
 	}
-	facts(w, "dead letter", l.ID, "reason", l.Reason, "error", failure(l), "attempts", attempts,
+	facts(w, "dead letter", l.ID, "kind", kindOf(l), "state", redriveState(l), "reason", l.Reason, "error", failure(l), "attempts", attempts,
 		"buried", stamp(l.Buried)+burial+"  "+ago(l.Buried), "trigger", l.Trigger, "function", l.Function+" version "+l.Version, "code", code,
 		"last batch", batch, "its log", log, "stream", l.Stream, "shard", l.Shard, "sequence", l.Sequence, "key", oneLine([]byte(l.Key)), "hash key", l.HashKey,
 		"arrived", stamp(l.Arrival), "trace", l.TraceParent)

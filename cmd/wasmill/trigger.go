@@ -20,7 +20,7 @@ func (c *cli) trigger() *cobra.Command {
 		c.triggerCreate(), c.triggerLs(), c.triggerGet(), c.triggerUpdate(),
 		c.triggerSwitch("pause", "Stop a trigger at its checkpoint", "paused", (*admin.Client).PauseTrigger),
 		c.triggerSwitch("resume", "Let a paused trigger go on at its checkpoint", "resumed", (*admin.Client).ResumeTrigger),
-		c.triggerWait(), c.triggerRm())
+		c.triggerWait(), c.triggerSeek(), c.triggerRm())
 	cmd.Aliases = []string{"triggers"}
 	return cmd
 }
@@ -209,7 +209,7 @@ func (c *cli) showTrigger(w io.Writer, v admin.Trigger) {
 			yes = append(yes, option.name)
 		}
 	}
-	facts(w, "name", v.Name, "state", triggerState(v), "problem", v.Problem, "stream", v.Stream, "function", target(v), "from", v.From,
+	facts(w, "name", v.Name, "state", triggerState(v), "problem", v.Problem, "outputs", v.Outputs, "stream", v.Stream, "function", target(v), "from", v.From,
 		"batch", fmt.Sprintf("%d records, window %s, %d at once per shard", v.BatchSize, v.Window, v.Parallel),
 		"retries", fmt.Sprintf("%s, back-off from %s, record age %s", attempts(v.Retries), v.Backoff, age),
 		"options", strings.Join(yes, ", "), "created", stamp(v.Created)+"  "+ago(v.Created))
@@ -330,11 +330,15 @@ func (c *cli) triggerWait() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var done, buried uint64
+			var done uint64
 			for _, s := range v.Shards {
-				done, buried = done+s.Done, buried+s.Buried
+				done += s.Done
 			}
-			c.say("trigger %s is drained after %s: %s done, %s", v.Name, span(time.Since(start)), plural(done, "record"), plural(buried, "dead letter"))
+			letters, _, err := client.Letters(cmd.Context(), admin.LetterFilter{Trigger: v.ID})
+			if err != nil {
+				return err
+			}
+			c.say("trigger %s is drained after %s: %s done, %s", v.Name, span(time.Since(start)), plural(done, "record"), plural(len(letters), "dead letter"))
 			return c.done(v, nil)
 		},
 	}

@@ -2,6 +2,7 @@ package poll
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,10 +18,10 @@ import (
 type letter = dlq.Letter
 
 // deliver runs the function on a batch and says how it went, in the machine's words.
-func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, e shard.Invoke, batch *runtime.Batch) shard.Settled {
+func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin, e shard.Invoke, batch *runtime.Batch) shard.Settled {
 	inv := &runtime.Invocation{ID: uuid.NewString(), Batch: batch, PartialReplies: mp.Config.PartialReplies, Source: mp.Name}
 	if m.d.History != nil {
-		ev := history.Event{Kind: history.Inv, ID: inv.ID, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: mp.Generation, Shard: batch.Shard}
+		ev := history.Event{Kind: history.Inv, ID: inv.ID, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: from.Generation, Shard: batch.Shard, Letter: e.Letter}
 		for i := range batch.Records {
 			ev.Seqs = append(ev.Seqs, batch.Records[i].Sequence)
 		}
@@ -39,6 +40,15 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, e shard.Invo
 			lowest = at
 		}
 	}
+	outputs, err := m.outputs(ctx, from, batch, res.Emits, lowest)
+	switch {
+	case errors.Is(err, errWrongEmit):
+		res.Fail(runtime.FunctionError, runtime.TypeBadEmits, inv.ID, "%v", err)
+		lowest = -1
+	case err != nil:
+		res.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "%v", err)
+		lowest = -1
+	}
 	done(res)
 	if m.d.History != nil {
 		ev := history.Event{Kind: history.InvEnd, ID: inv.ID, Outcome: res.Outcome.String()}
@@ -48,7 +58,7 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, e shard.Invo
 		m.d.History.Add(ev)
 	}
 	m.count(mp, batch, res)
-	s := shard.Settled{Unit: e.Unit, Outcome: res.Outcome, FirstFailed: lowest}
+	s := shard.Settled{Unit: e.Unit, Outcome: res.Outcome, FirstFailed: lowest, Outputs: outputs}
 	if res.Outcome != runtime.Done {
 		s.Failure = triggers.Failure{
 			RequestID: inv.ID, Type: res.ErrorType, Message: res.ErrorMessage, At: time.Now().UTC(),
@@ -93,6 +103,10 @@ func (p *poller) letters(buried []shard.Burial) []letter {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	out := make([]letter, 0, len(buried))
 	for _, b := range buried {
+		if b.Letter != "" {
+			out = append(out, p.buriedAgain(b, now))
+			continue
+		}
 		f, at := p.held.find(b.Number)
 		if f == nil {
 			panic(fmt.Sprintf("triggers/poll: record %d of %s is to be buried and is not held", b.Number, p.id))

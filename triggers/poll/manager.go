@@ -33,9 +33,12 @@ type Functions interface {
 	Version(ctx context.Context, name, qualifier string) (functions.Version, error)
 }
 
-// Relay carries committed dead letters to where they can be seen.
+// Relay carries what commits hold to where it can be seen: dead letters to the
+// morgue, outputs to their streams.
 type Relay interface {
 	Drained(ctx context.Context, mapping string) error
+	// Problem says what keeps outputs of a mapping from their streams, or nothing.
+	Problem(mapping string) string
 }
 
 // Observer is told what pollers do, for metrics and traces. Each func may be nil.
@@ -56,6 +59,7 @@ type Deps struct {
 	Mappings  *kv.Bucket[triggers.Mapping] // by name
 	Invoker   runtime.Invoker
 	Relay     Relay
+	Letters   Letters
 	Functions Functions
 	History   *history.Writer
 	Observer  Observer
@@ -261,15 +265,20 @@ func (m *Manager) place(ctx context.Context, mp triggers.Mapping, desc stream.De
 		if err != nil {
 			return err
 		}
-		j, _, err := m.d.Journals.Take(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: s.ID}, m.owner)
-		if err != nil {
-			return err
-		}
-		if err := j.Commit(ctx, triggers.Checkpoint{Next: number, Frame: frame}, nil); err != nil {
+		if err := m.begin(ctx, mp, s.ID, triggers.Checkpoint{Next: number, Frame: frame}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// begin writes the first commit of a mapping's generation in one shard.
+func (m *Manager) begin(ctx context.Context, mp triggers.Mapping, shardID string, cp triggers.Checkpoint) error {
+	j, _, err := m.d.Journals.Take(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: shardID}, m.owner)
+	if err != nil {
+		return err
+	}
+	return j.Commit(ctx, cp, journal.Cargo{})
 }
 
 // Get finds a trigger by name.
@@ -465,7 +474,7 @@ func (m *Manager) lock(name string) (unlock func(), err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.changing[name] {
-		return nil, fmt.Errorf("%w: trigger %s is being changed by another call; try again", ErrBusy, name)
+		return nil, fmt.Errorf("%w: trigger %s is being changed by another call; try again", triggers.ErrBusy, name)
 	}
 	m.changing[name] = true
 	return func() {
@@ -474,9 +483,6 @@ func (m *Manager) lock(name string) (unlock func(), err error) {
 		m.mu.Unlock()
 	}, nil
 }
-
-// ErrBusy means another call is changing the trigger. Try again.
-var ErrBusy = errors.New("triggers: busy")
 
 // start takes up a mapping, unless it runs or the Manager does not.
 func (m *Manager) start(mp triggers.Mapping) {

@@ -114,12 +114,10 @@ func machineConfig(c triggers.Config, retention time.Duration) shard.Config {
 	}
 }
 
-// identity is the invokeIdentityArn of events: the role functions run as.
-func (m *Manager) identity() string {
-	return "arn:aws:iam::" + m.d.Account + ":role/wasmill"
-}
+// Identity is the invokeIdentityArn of events: the role functions run as.
+func Identity(account string) string { return "arn:aws:iam::" + account + ":role/wasmill" }
 
 // emptyBatch is a batch of a shard without records, to measure events with.
 func (m *Manager) emptyBatch(mp triggers.Mapping, shardID string) runtime.Batch {
-	return runtime.Batch{Shard: shardID, ARN: mp.StreamARN, Region: m.d.Region, Identity: m.identity()}
+	return runtime.Batch{Shard: shardID, ARN: mp.StreamARN, Region: m.d.Region, Identity: Identity(m.d.Account)}
 }

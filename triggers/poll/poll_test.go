@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type rig struct {
 	srv      *natsd.Server
 	logs     *log.Set
 	streams  *natsstream.Store
+	targets  atomic.Pointer[natsstream.Store] // the same, for the relay
 	journals *journal.Store
 	morgue   *morgue.Morgue
 	relay    *relay.Relay
@@ -102,7 +104,7 @@ func newRig(t *testing.T, shards int) *rig {
 	if r.morgue, err = morgue.Open(ctx, r.srv, r.journals); err != nil {
 		t.Fatal(err)
 	}
-	r.relay = relay.New(r.srv, r.journals, r.morgue, nil)
+	r.relay = relay.New(r.srv, r.journals, r.morgue, targets{r}, nil)
 	if r.mappings, err = kv.Open[triggers.Mapping](ctx, r.srv, "mappings"); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +128,23 @@ func (r *rig) open() {
 	if r.streams, err = natsstream.Open(r.t.Context(), r.srv, r.logs, natsstream.Options{}); err != nil {
 		r.t.Fatal(err)
 	}
+	r.targets.Store(r.streams)
+}
+
+// targets are the streams as the rig has them now, for a relay that outlives
+// their reopening.
+type targets struct{ r *rig }
+
+func (t targets) Progress(ctx context.Context, streamID, source string) (*natsstream.Progress, error) {
+	return t.r.targets.Load().Progress(ctx, streamID, source)
+}
+
+func (t targets) Route(streamID string, key stream.HashKey) (string, error) {
+	return t.r.targets.Load().Route(streamID, key)
+}
+
+func (t targets) Relay(ctx context.Context, streamID, source string, p *natsstream.Progress, at log.Mark, shard string, recs []log.Record) error {
+	return t.r.targets.Load().Relay(ctx, streamID, source, p, at, shard, recs)
 }
 
 // start makes everything anew on what is stored, as a restart does.
@@ -137,7 +156,7 @@ func (r *rig) start() {
 
 func (r *rig) run() {
 	r.t.Helper()
-	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: r.relay, Functions: r.fn, Lookahead: r.lookahead})
+	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: r.relay, Letters: r.morgue, Functions: r.fn, Lookahead: r.lookahead})
 	if err := r.m.Start(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,15 +1,18 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/internal/history"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream/natsstream"
@@ -35,6 +38,8 @@ type poller struct {
 	fetched   chan fetched       // from startFetch's goroutine
 	settled   chan shard.Settled // from invoke's goroutines
 	committed chan committed     // from commit's goroutine
+	redrives  chan redriveAsk    // from Manager.Redrive
+	recalled  chan recalled      // from recall's goroutine
 
 	// Only run's goroutine touches what follows.
 	mapping   triggers.Mapping
@@ -55,6 +60,9 @@ type poller struct {
 	finished  bool
 	waiting   []ask // for next to reach their target
 	draining  bool
+	redriving redriving
+	holding   string           // why the machine is held; empty: it is not
+	recheck   <-chan time.Time // when to look whether it still has to be
 }
 
 // ask wants the poller's status, or to hear when a number is committed.
@@ -77,6 +85,9 @@ func newPoller(r *mapping, mp triggers.Mapping, id string) *poller {
 		fetched:    make(chan fetched, 1),
 		settled:    make(chan shard.Settled, triggers.MaxParallel),
 		committed:  make(chan committed, 1),
+		redrives:   make(chan redriveAsk),
+		recalled:   make(chan recalled, 1),
+		redriving:  redriving{letters: map[string]*dlq.Letter{}, asks: map[string][]redriveAsk{}},
 	}
 }
 
@@ -113,6 +124,7 @@ func (p *poller) run(ctx context.Context) {
 
 	p.hear() // who asked before the shard was taken up
 	drain := p.r.drain
+	p.hold(ctx)
 	p.step(ctx, shard.Woken{})
 	for !p.finished {
 		select {
@@ -133,6 +145,12 @@ func (p *poller) run(ctx context.Context) {
 		case <-p.again:
 			p.again = nil
 			p.step(ctx, shard.Woken{Arrived: true})
+		case a := <-p.redrives:
+			p.redrive(ctx, a)
+		case got := <-p.recalled:
+			p.looked(ctx, got)
+		case <-p.recheck:
+			p.hold(ctx)
 		case a := <-p.asked:
 			p.answer(a)
 		case <-drain:
@@ -147,11 +165,17 @@ func (p *poller) run(ctx context.Context) {
 	if p.draining {
 		return
 	}
+	over := errors.New(cmp.Or(p.unwritten, "its shard is closed"))
+	for id := range p.redriving.asks {
+		p.redriven(Redriven{ID: id, Outcome: RedriveRefused, Err: over})
+	}
 	// The shard is done, or another owner has it: stay to answer questions.
 	for {
 		select {
 		case a := <-p.asked:
 			p.answer(a)
+		case a := <-p.redrives:
+			a.reply <- Redriven{ID: a.id, Outcome: RedriveRefused, Err: over}
 		case <-p.configured:
 		case <-p.r.drain:
 			return
@@ -173,6 +197,9 @@ func (p *poller) open(ctx context.Context) bool {
 		if err == nil && cp == nil {
 			// A shard found after the mapping was made starts at its beginning.
 			cp = &triggers.Checkpoint{}
+		}
+		if err == nil {
+			err = p.resumeRedrives(ctx, cp)
 		}
 		if err == nil {
 			h := fnv.New64a()
@@ -234,6 +261,12 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 
 // invoke hands a unit's records to the function.
 func (p *poller) invoke(ctx context.Context, e shard.Invoke) {
+	mp := p.mapping
+	if e.Letter != "" {
+		batch, from := p.redriveBatch(e.Letter)
+		p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, mp, from, e, &batch) })
+		return
+	}
 	batch := p.r.m.emptyBatch(p.mapping, p.id)
 	batch.Records = make([]runtime.Record, len(e.Numbers))
 	// One allocation for all sequence numbers: 56 digits each.
@@ -250,8 +283,8 @@ func (p *poller) invoke(ctx context.Context, e shard.Invoke) {
 			Sequence: alias(digits[start:]), PartitionKey: rec.Key, Data: rec.Data, Arrival: rec.Arrival, TraceParent: rec.Trace,
 		}
 	}
-	mp := p.mapping
-	p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, mp, e, &batch) })
+	from := p.source
+	p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, mp, from, e, &batch) })
 }
 
 // commit is what a Commit of the machine asks for, made ready.
@@ -259,6 +292,10 @@ type commit struct {
 	id      uint64
 	cp      triggers.Checkpoint
 	letters []letter
+	outputs []triggers.Output
+	// redriven are the letters that the commit settles; again, at the same index,
+	// the id under which one is buried again.
+	redriven, again []string
 }
 
 // committed is how it went.
@@ -277,14 +314,22 @@ func (p *poller) commit(ctx context.Context, e shard.Commit) {
 		if f, _ := p.held.find(cp.Next); f != nil {
 			cp.Frame = f.Seq
 		}
-		p.writing = &commit{e.ID, cp, p.letters(e.Buried)}
+		p.writing = &commit{id: e.ID, cp: cp, letters: p.letters(e.Buried), outputs: e.Outputs, redriven: e.Redriven}
+		for _, id := range e.Redriven {
+			next := ""
+			if l := p.redriving.letters[id]; slices.ContainsFunc(e.Buried, func(b shard.Burial) bool { return b.Letter == id }) {
+				next = nextBurial(l)
+			}
+			p.writing.again = append(p.writing.again, next)
+		}
 	}
 	c, j, mp := *p.writing, p.journal, p.mapping
 	p.wg.Go(func() {
-		res := committed{shard.Committed{ID: c.id, Result: shard.OK}, j.Commit(ctx, c.cp, c.letters)}
+		p.r.m.recordCommit(mp, p.source, j.Epoch(), &c, "asked")
+		res := committed{shard.Committed{ID: c.id, Result: shard.OK}, j.Commit(ctx, c.cp, journal.Cargo{Trigger: mp.Name, Letters: c.letters, Outputs: c.outputs, Redriven: c.redriven})}
 		switch {
 		case res.err == nil:
-			p.r.m.recordCommit(mp, p.source, j.Epoch(), c.cp, c.letters)
+			p.r.m.recordCommit(mp, p.source, j.Epoch(), &c, "ok")
 		case errors.Is(res.err, triggers.ErrFenced):
 			res.Result = shard.Fenced
 		default:
@@ -299,6 +344,10 @@ func (p *poller) acknowledged(ctx context.Context, c committed) {
 	switch {
 	case c.Result == shard.OK:
 		p.saved, p.unwritten = p.writing.cp, ""
+		p.settledRedrives(ctx, p.writing)
+		if len(p.writing.outputs) > 0 {
+			p.hold(ctx)
+		}
 		p.hear()
 	case c.Result == shard.Failed && ctx.Err() == nil:
 		if text := "the checkpoint cannot be written: " + c.err.Error(); text != p.unwritten {
@@ -330,17 +379,31 @@ func (m *Manager) recordTake(mp triggers.Mapping, src triggers.Source, epoch uin
 	for _, s := range cp.Finished {
 		e.Spans = append(e.Spans, history.Span(s))
 	}
+	for _, r := range cp.Redrives {
+		e.Redriving = append(e.Redriving, r.Letter)
+	}
 	m.d.History.Add(e)
 }
 
-// recordCommit writes the journal's acknowledgement into the history.
-func (m *Manager) recordCommit(mp triggers.Mapping, src triggers.Source, epoch uint64, cp triggers.Checkpoint, letters []letter) {
-	if m.d.History == nil {
+// recordCommit writes what the journal is asked, and its acknowledgement, into the
+// history. What it is asked counts where a kill may hide the answer.
+func (m *Manager) recordCommit(mp triggers.Mapping, src triggers.Source, epoch uint64, c *commit, result string) {
+	if m.d.History == nil || result == "asked" && len(c.letters)+len(c.outputs)+len(c.redriven)+len(c.cp.Redrives) == 0 {
 		return
 	}
-	e := history.Event{Kind: history.Ckpt, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next, Result: "ok"}
-	for _, l := range letters {
-		e.Dead = append(e.Dead, l.Sequence)
+	e := history.Event{Kind: history.Ckpt, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: c.cp.Next,
+		Result: result, Redriven: c.redriven, Again: c.again}
+	for _, l := range c.letters {
+		if l.Burial == 1 {
+			e.Dead, e.DeadIDs = append(e.Dead, l.Sequence), append(e.DeadIDs, l.ID)
+		}
+	}
+	for _, o := range c.outputs {
+		_, name, _ := strings.Cut(o.Stream, "/")
+		e.Out = append(e.Out, history.OutName(name, o.ID))
+	}
+	for _, r := range c.cp.Redrives {
+		e.Redriving = append(e.Redriving, r.Letter)
 	}
 	m.d.History.Add(e)
 }

@@ -595,7 +595,7 @@ func TestAShardThatAnotherHasTakenStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Commit(t.Context(), *cp, nil); err != nil {
+	if err := other.Commit(t.Context(), *cp, journal.Cargo{}); err != nil {
 		t.Fatal(err)
 	}
 	r.put("k", numbers("r", 20)...)

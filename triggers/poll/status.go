@@ -14,7 +14,9 @@ import (
 type Status struct {
 	Mapping triggers.Mapping `json:"mapping"`
 	Problem string           `json:"problem,omitempty"` // why it does not run, and what to do
-	Shards  []ShardStatus    `json:"shards"`
+	// Outputs says what keeps what the function has emitted from its streams.
+	Outputs string        `json:"outputs,omitempty"`
+	Shards  []ShardStatus `json:"shards"`
 }
 
 // ShardStatus is where it stands in one shard.
@@ -38,7 +40,7 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	out := Status{Mapping: mp, Shards: []ShardStatus{}}
+	out := Status{Mapping: mp, Shards: []ShardStatus{}, Outputs: m.d.Relay.Problem(mp.ID)}
 	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
 	if err != nil {
 		out.Problem = fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", mp.Config.Stream, mp.Name)

@@ -145,7 +145,7 @@ func TestWhateverIsDoneAtOnceEverythingIsResolved(t *testing.T) {
 	one := 1
 	r.create(triggers.Config{BatchSize: 20, Parallel: 4, Bisect: true, Retries: &one, PartialReplies: true})
 	allowed := func(err error) bool {
-		return err == nil || errors.Is(err, ErrBusy) || errors.Is(err, triggers.ErrNotFound) || errors.Is(err, triggers.ErrExists) || errors.Is(err, triggers.ErrInvalid) || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
+		return err == nil || errors.Is(err, triggers.ErrBusy) || errors.Is(err, triggers.ErrNotFound) || errors.Is(err, triggers.ErrExists) || errors.Is(err, triggers.ErrInvalid) || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
 	}
 	for w := range 4 {
 		wg.Go(func() {

@@ -1,0 +1,139 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// Move is what a seek does to one shard.
+type Move struct {
+	Shard    string
+	From, To uint64 // running number of the record to read next
+	// Again is how many records that were resolved are delivered again, Skipped
+	// how many that were not never will be. At most: where several units of a shard
+	// were under way at once, resolved records may lie among those not counted.
+	Again, Skipped uint64
+}
+
+// Seek has a trigger go on from another place: at a batch boundary, as a new
+// generation, so that nothing of what was under way can come after it. A sequence
+// number moves the shard it belongs to; every other position moves all. Records
+// are counted by shard. With dry nothing is changed, and the counts of a trigger
+// that runs are those of a moment ago.
+//
+// Retries under way in a shard that moves are given up, and what the function
+// emits for records that are delivered again is emitted again. Dead letters stay,
+// and those being redriven go on.
+func (m *Manager) Seek(ctx context.Context, name string, to stream.Position, dry bool) (triggers.Mapping, []Move, error) {
+	if err := to.Validate(); err != nil {
+		return triggers.Mapping{}, nil, err
+	}
+	if dry {
+		mp, err := m.Get(ctx, name)
+		if err != nil {
+			return mp, nil, err
+		}
+		_, moves, err := m.plan(ctx, mp, to)
+		return mp, moves, err
+	}
+	mp, rev, unlock, err := m.change(ctx, name)
+	if err != nil {
+		return mp, nil, err
+	}
+	defer unlock()
+	// What is wrong with the position is found before anything is stopped.
+	if _, _, err := m.plan(ctx, mp, to); err != nil {
+		return mp, nil, err
+	}
+	m.drop(ctx, name)
+	if mp.Enabled {
+		defer func() { m.start(mp) }() // whatever has become of it: the old generation or the new
+	}
+	if ctx.Err() != nil {
+		return mp, nil, context.Cause(ctx)
+	}
+	checkpoints, moves, err := m.plan(ctx, mp, to)
+	if err != nil {
+		return mp, nil, err
+	}
+	next := mp
+	next.Generation, next.Modified = mp.Generation+1, time.Now().UTC().Truncate(time.Millisecond)
+	// The generation becomes true with its entry, by which time every shard has its
+	// place. A crash in between leaves commits that the next seek writes over.
+	for i, move := range moves {
+		if err := m.begin(ctx, next, move.Shard, checkpoints[i]); err != nil {
+			return mp, nil, fmt.Errorf("trigger %s: %w", name, err)
+		}
+	}
+	if _, err := m.d.Mappings.Update(context.WithoutCancel(ctx), name, next, rev); err != nil {
+		return mp, nil, err
+	}
+	if mp = next; mp.Enabled {
+		m.start(mp)
+	}
+	return m.show(mp), moves, nil
+}
+
+// plan works out where each shard would go on, and with what.
+func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Position) ([]triggers.Checkpoint, []Move, error) {
+	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
+	if errors.Is(err, stream.ErrNotFound) {
+		return nil, nil, fmt.Errorf("%w: stream %s was deleted; remove the trigger with: wasmill trigger rm %s", triggers.ErrInvalid, mp.Config.Stream, mp.Name)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	one := to.Kind == stream.At || to.Kind == stream.After // a place in one shard
+	found := false
+	var checkpoints []triggers.Checkpoint
+	var moves []Move
+	var refused error
+	for _, info := range desc.Shards {
+		cp, err := m.d.Journals.Peek(ctx, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: info.ID})
+		if err != nil {
+			return nil, nil, err
+		}
+		if cp == nil {
+			cp = &triggers.Checkpoint{} // found after the mapping was made: from its beginning
+		}
+		sh, err := m.d.Streams.Shard(ctx, desc.ID, info.ID)
+		if err != nil {
+			return nil, nil, err
+		}
+		move := Move{Shard: info.ID, From: cp.Next, To: cp.Next}
+		number, frame, err := sh.Resolve(ctx, to)
+		switch {
+		case err == nil:
+			found = true
+			move.To = number
+		case one && errors.Is(err, stream.ErrInvalid):
+			refused = err
+			checkpoints, moves = append(checkpoints, *cp), append(moves, move)
+			continue // another shard's: this one stays where it is, retries and all
+		default:
+			return nil, nil, err
+		}
+		if move.To < cp.Next {
+			move.Again = cp.Next - move.To
+		} else {
+			move.Skipped = move.To - cp.Next
+			move.Skipped -= min(move.Skipped, cp.Above)
+		}
+		if move.To <= cp.Next {
+			move.Again += cp.Above
+		}
+		checkpoints = append(checkpoints, triggers.Checkpoint{
+			Next: number, Frame: frame, Redrives: cp.Redrives, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps,
+		})
+		moves = append(moves, move)
+	}
+	if one && !found {
+		return nil, nil, fmt.Errorf("position is in no shard of stream %s: %w", mp.Config.Stream, refused)
+	}
+	return checkpoints, moves, nil
+}

@@ -46,6 +46,12 @@ func (c *cli) build() *cobra.Command {
 }
 
 func (c *cli) buildDir(ctx context.Context, dir, out string) (build.Result, error) {
+	return c.buildWith(ctx, dir, out, c.verify, func(line string) { c.say("%s", line) })
+}
+
+// buildWith is buildDir with another trial of what was built, and something
+// else to be told what is being done.
+func (c *cli) buildWith(ctx context.Context, dir, out string, verify func(context.Context, []byte) error, progress func(string)) (build.Result, error) {
 	if info, err := os.Stat(dir); err != nil {
 		return build.Result{}, err
 	} else if !info.IsDir() {
@@ -60,7 +66,7 @@ func (c *cli) buildDir(ctx context.Context, dir, out string) (build.Result, erro
 			return build.Result{}, admin.NewError(admin.CodeInput, "%s cannot be written: there is no folder %s", out, filepath.Dir(out))
 		}
 	}
-	r, err := build.Go(ctx, build.Options{Dir: dir, Out: out, CacheDir: c.getenv("WASMILL_BUILD_CACHE"), Verify: c.verify, Progress: func(line string) { c.say("%s", line) }})
+	r, err := build.Go(ctx, build.Options{Dir: dir, Out: out, CacheDir: c.getenv("WASMILL_BUILD_CACHE"), Verify: verify, Progress: progress})
 	if err != nil {
 		if ctx.Err() != nil {
 			return r, admin.NewError(admin.CodeInterrupted, "interrupted")
@@ -83,8 +89,19 @@ func (c *cli) buildDir(ctx context.Context, dir, out string) (build.Result, erro
 // verify starts a module once, as the server would. A handler that can never
 // run is refused. One that exits by itself may only miss its environment
 // variables, so that is a warning.
-func (c *cli) verify(ctx context.Context, code []byte) (err error) {
-	engine, err := wasm.NewEngine(ctx, wasm.Options{CacheDir: c.compileCache(ctx)})
+func (c *cli) verify(ctx context.Context, code []byte) error {
+	err := trial(ctx, code, functions.Config{Timeout: functions.DefaultTimeout, Memory: 1024}, c.compileCache(ctx))
+	if f, ok := errors.AsType[*runtime.InitError](err); ok && f.Type != runtime.TypeInit {
+		c.warn("the function ended while it was starting, which may be for want of its environment variables: " + f.Message)
+		return nil
+	}
+	return err
+}
+
+// trial starts a module once, and keeps what it compiled in a folder, unless
+// that is empty.
+func trial(ctx context.Context, code []byte, config functions.Config, cache string) (err error) {
+	engine, err := wasm.NewEngine(ctx, wasm.Options{CacheDir: cache})
 	if err != nil {
 		return err
 	}
@@ -96,12 +113,7 @@ func (c *cli) verify(ctx context.Context, code []byte) (err error) {
 	defer func() { err = errors.Join(err, program.Close()) }()
 	starting, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	started, err := program.New(starting, functions.Version{Function: "function", Version: functions.Unpublished, Code: info,
-		Config: functions.Config{Timeout: functions.DefaultTimeout, Memory: 1024}}, silent{})
-	if f, ok := errors.AsType[*runtime.InitError](err); ok && f.Type != runtime.TypeInit {
-		c.warn("the function ended while it was starting, which may be for want of its environment variables: " + f.Message)
-		return nil
-	}
+	started, err := program.New(starting, functions.Version{Function: "function", Version: functions.Unpublished, Code: info, Config: config}, silent{})
 	if err != nil {
 		return err
 	}
@@ -111,6 +123,9 @@ func (c *cli) verify(ctx context.Context, code []byte) (err error) {
 // compileCache is the running server's, where it is on this machine and has
 // one: what is compiled here need not be compiled there again.
 func (c *cli) compileCache(ctx context.Context) string {
+	if c.cache != "" {
+		return c.cache
+	}
 	ctx, cancel := quick(ctx)
 	defer cancel()
 	info, err := c.server().Info(ctx)

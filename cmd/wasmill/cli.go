@@ -39,6 +39,8 @@ type cli struct {
 	command  string   // noun and verb, set before a command runs
 	warnings []string // for the envelope
 	client   *admin.Client
+	cache    string // of compiled code, where this process has a server in memory
+	routine  bool   // this build is one of many; only its errors are told
 	closed   bool   // the envelope has been written
 	after    string // what people read below an error
 }
@@ -57,6 +59,9 @@ func run(ctx context.Context, e env, args []string) int {
 	}
 	if err == nil {
 		return 0
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
 	}
 	c.command = noun(cmd)
 	// A call that could not be parsed never set its flags.
@@ -132,20 +137,25 @@ func (c *cli) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	case c.json:
 		c.envelope(nil, e)
 	default:
-		fmt.Fprintf(c.err, "%s: %s\n", c.paint(red, "error["+e.Code+"]"), e.Message)
-		for _, a := range e.Actions {
-			if a.Command == "" {
-				fmt.Fprintf(c.err, "  - %s\n", a.Text)
-				continue
-			}
-			fmt.Fprintf(c.err, "  - %s: %s\n", a.Text, c.paint(bold, a.Command))
-		}
-		if e.Category != admin.Usage {
-			fmt.Fprintf(c.err, "  - more about this error: %s\n", c.paint(bold, "wasmill explain "+e.Code))
-		}
-		fmt.Fprint(c.err, c.after)
+		c.complain(e)
 	}
 	return e.Category.ExitStatus()
+}
+
+// complain tells people of an error, and what to do about it.
+func (c *cli) complain(e *admin.Error) {
+	fmt.Fprintf(c.err, "%s: %s\n", c.paint(red, "error["+e.Code+"]"), e.Message)
+	for _, a := range e.Actions {
+		if a.Command == "" {
+			fmt.Fprintf(c.err, "  - %s\n", a.Text)
+			continue
+		}
+		fmt.Fprintf(c.err, "  - %s: %s\n", a.Text, c.paint(bold, a.Command))
+	}
+	if e.Category != admin.Usage {
+		fmt.Fprintf(c.err, "  - more about this error: %s\n", c.paint(bold, "wasmill explain "+e.Code))
+	}
+	fmt.Fprint(c.err, c.after)
 }
 
 // toError gives every error its code.

@@ -69,12 +69,16 @@ func leaves(cmd *cobra.Command) []*cobra.Command {
 func TestEveryCommandSpeaksJSONAndFailsWithoutAServer(t *testing.T) {
 	w := nowhere(t)
 	args := map[string]string{
-		"down": "", "stream create": "x", "stream ls": "", "stream get": "x", "stream put": "x --data y", "stream tail": "x", "stream rm": "x --yes",
+		"down": "", "stream create": "x", "stream update": "x --retention 48h", "stream ls": "", "stream get": "x", "stream put": "x --data y", "stream tail": "x", "stream rm": "x --yes",
 		"fn create": "x " + w.file("m.wasm", answers("1")), "fn update": "x --timeout 3s", "fn ls": "", "fn get": "x", "fn invoke": "x", "fn logs": "x",
 		"fn publish": "x", "fn rm": "x --yes", "trigger create": "x --stream s --fn f", "trigger ls": "", "trigger get": "x", "trigger update": "x --bisect",
 		"trigger pause": "x", "trigger resume": "x", "trigger wait": "x --drained", "trigger rm": "x --yes", "dlq ls": "", "dlq show": "x", "dlq purge": "x --yes",
+		"dlq redrive": "x", "dlq replay": "x", "dlq export": "", "trigger seek": "x --to latest",
 	}
-	offline := map[string]bool{"up": true, "build": true, "env": true, "version": true, "explain": true}
+	folder := filepath.Dir(w.file("wasmill.toml", "function = \"x\"\nsource = \"x.wasm\"\n"))
+	args["deploy"], args["diff"], args["rm"] = folder, folder, folder+" --yes"
+	args["dev"] = folder + " --endpoint http://127.0.0.1:1"
+	offline := map[string]bool{"init": true, "up": true, "build": true, "env": true, "version": true, "explain": true}
 	c := &cli{env: w.env(io.Discard, io.Discard)}
 	for _, cmd := range leaves(c.root()) {
 		name := noun(cmd)

@@ -31,6 +31,9 @@ func (c *cli) root() *cobra.Command {
 			"  wasmill dlq ls                                      what could not be done, and why",
 			"  wasmill down",
 			"",
+			"With a handler of your own: `wasmill init` writes a wasmill.toml, `wasmill dev` runs it and deploys it anew",
+			"with each save, `wasmill deploy` puts it on a server.",
+			"",
 			"Data goes to standard output, talk and progress to standard error. --json prints one envelope,",
 			"{schemaVersion, command, status, data, warnings, error}; `stream tail` and `fn logs -f` print an",
 			"object a line and the envelope last.",
@@ -57,7 +60,7 @@ func (c *cli) root() *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(c.up(), c.down(), c.build(), c.fn(), c.stream(), c.trigger(), c.dlq(), c.explain(), c.envCommand(), c.version())
+	root.AddCommand(c.up(), c.down(), c.initCommand(), c.devCommand(), c.deployCommand(), c.diffCommand(), c.rmCommand(), c.build(), c.fn(), c.stream(), c.trigger(), c.dlq(), c.explain(), c.envCommand(), c.version())
 	return root
 }
 

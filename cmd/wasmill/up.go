@@ -31,7 +31,7 @@ type upFlags struct {
 	data, listen, durability, nats, runDir, logLevel string
 	memory, detach, allowReset                       bool
 	allowHosts                                       []string
-	maxMemory, reserve                               sizeFlag
+	maxMemory, reserve, maxDisk                      sizeFlag
 }
 
 func (c *cli) up() *cobra.Command {
@@ -48,9 +48,9 @@ func (c *cli) up() *cobra.Command {
 			"Each setting is also a variable: WASMILL_DATA, WASMILL_MEMORY, WASMILL_LISTEN, WASMILL_DISK_RESERVE, …"),
 		Example: help("  wasmill up", "  wasmill up --memory --listen :0", "  wasmill up --detach --data ./data && wasmill down"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "durability", "allow-reset", "log-level"} {
-				if name == "data" && cmd.Flags().Changed("memory") {
-					continue // --memory outranks WASMILL_DATA
+			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "max-disk", "durability", "allow-reset", "log-level"} {
+				if (name == "data" || name == "max-disk") && cmd.Flags().Changed("memory") {
+					continue // --memory outranks WASMILL_DATA and WASMILL_MAX_DISK
 				}
 				if name == "memory" && cmd.Flags().Changed("data") {
 					continue
@@ -70,6 +70,7 @@ func (c *cli) up() *cobra.Command {
 	f.StringSliceVar(&o.allowHosts, "allow-host", nil, "a further `name` that clients may call the server by, such as its container's; repeatable")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, and return when it is ready")
 	f.Var(&o.reserve, "disk-reserve", "disk space to leave free (default 256MB or 1 %, at most a quarter of the disk)")
+	f.Var(&o.maxDisk, "max-disk", "the most the data directory may take before records are refused (default no limit but the disk's)")
 	f.StringVar(&o.durability, "durability", "disk", "what an acknowledgement means, `disk|os`: fsynced, or a power loss may lose minutes")
 	f.BoolVar(&o.allowReset, "allow-reset", false, "allow POST /_wasmill/reset to delete everything, also on disk")
 	f.StringVar(&o.logLevel, "log-level", "", "least `level` of what is logged on standard error: debug, info, warn, error (default warn, with --detach info)")
@@ -89,6 +90,12 @@ func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
 	}
 	if o.maxMemory != 0 && !o.memory {
 		return usage(cmd, "--max-memory is of --memory")
+	}
+	if o.maxDisk != 0 && o.memory {
+		return usage(cmd, "--max-disk is of a server on disk; with --memory the limit is --max-memory")
+	}
+	if o.maxDisk != 0 && o.maxDisk < 1<<20 {
+		return usage(cmd, "--max-disk %s: want 1MB or more", size(int64(o.maxDisk)))
 	}
 	if o.durability != "disk" && o.durability != "os" {
 		return usage(cmd, "--durability %q: want disk or os", o.durability)
@@ -145,7 +152,7 @@ func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 	if runDir != "" {
 		file = stateFile(runDir)
 	}
-	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve),
+	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve), MaxDisk: int64(o.maxDisk),
 		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, AllowHosts: o.allowHosts, Version: version, StateFile: file, Logger: logger})
 	if err != nil {
 		return c.startError(ctx, err, o)
@@ -313,7 +320,7 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	for _, name := range o.allowHosts {
 		args = append(args, "--allow-host", name)
 	}
-	for name, v := range map[string]sizeFlag{"max-memory": o.maxMemory, "disk-reserve": o.reserve} {
+	for name, v := range map[string]sizeFlag{"max-memory": o.maxMemory, "disk-reserve": o.reserve, "max-disk": o.maxDisk} {
 		if v != 0 {
 			args = append(args, fmt.Sprintf("--%s=%d", name, int64(v)))
 		}

@@ -1,0 +1,158 @@
+package project
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
+)
+
+// Mark is how a step begins where people read it: +, ~ or -.
+func (s Step) Mark() string {
+	switch s.Action {
+	case Create:
+		return "+"
+	case Delete:
+		return "-"
+	}
+	return "~"
+}
+
+// Line says what a step does, in one line: "~ trigger quakes: batch-size 100 -> 500".
+func (s Step) Line() string {
+	line := fmt.Sprintf("%s %s %s", s.Mark(), s.Kind, s.Name)
+	var parts []string
+	for _, c := range s.Changes {
+		parts = append(parts, c.String())
+	}
+	switch {
+	case s.Action == Pause, s.Action == Resume:
+		parts = append(parts, string(s.Action))
+	case s.Why != "":
+		parts = append(parts, s.Why)
+	}
+	if len(parts) > 0 {
+		line += ": " + strings.Join(parts, ", ")
+	}
+	return line
+}
+
+func (c Change) String() string {
+	switch {
+	case c.How != "":
+		return c.Setting + " " + c.How
+	case c.From == "":
+		return c.Setting + " " + c.To
+	case c.To == "":
+		return c.Setting + " " + c.From + " -> none"
+	}
+	return c.Setting + " " + c.From + " -> " + c.To
+}
+
+func short(digest string) string { return digest[:min(12, len(digest))] }
+
+// span writes a duration as people do: 24h rather than 24h0m0s.
+func span(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
+}
+
+func fromText(p stream.Position) string {
+	if p.Kind == stream.AtTimestamp {
+		return p.Time.UTC().Format(time.RFC3339)
+	}
+	return strings.ToLower(strings.ReplaceAll(string(p.Kind), "_", "-"))
+}
+
+func list(names []string) string {
+	return strings.Join(slices.Sorted(slices.Values(names)), " ")
+}
+
+// differences are the settings in which two of a kind differ.
+type differences []Change
+
+func (d *differences) add(setting, from, to string) {
+	if from != to {
+		*d = append(*d, Change{Setting: setting, From: from, To: to})
+	}
+}
+
+func functionChanges(from, to functions.Config) []Change {
+	var d differences
+	d.add("memory", strconv.Itoa(from.Memory)+"MB", strconv.Itoa(to.Memory)+"MB")
+	d.add("timeout", span(from.Timeout), span(to.Timeout))
+	d.add("description", quoted(from.Description), quoted(to.Description))
+	d.add("emits", list(from.Emits), list(to.Emits))
+	return append(d, environmentChanges(from.Environment, to.Environment)...)
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strconv.Quote(s)
+}
+
+func createdFunction(f *Function) []Change {
+	changes := []Change{{Setting: "code", To: short(f.Digest)}, {Setting: "memory", To: strconv.Itoa(f.Config.Memory) + "MB"}, {Setting: "timeout", To: span(f.Config.Timeout)}}
+	if e := list(f.Config.Emits); e != "" {
+		changes = append(changes, Change{Setting: "emits", To: e})
+	}
+	return append(changes, environmentChanges(nil, f.Config.Environment)...)
+}
+
+func triggerChanges(from, to triggers.Config) []Change {
+	var d differences
+	d.add("function", target(from), target(to))
+	d.add("batch-size", strconv.Itoa(from.BatchSize), strconv.Itoa(to.BatchSize))
+	d.add("window", span(from.Window), span(to.Window))
+	d.add("parallel", strconv.Itoa(from.Parallel), strconv.Itoa(to.Parallel))
+	d.add("retries", retries(from), retries(to))
+	d.add("record-age", span(from.RecordAge), span(to.RecordAge))
+	d.add("bisect", strconv.FormatBool(from.Bisect), strconv.FormatBool(to.Bisect))
+	d.add("partial-replies", strconv.FormatBool(from.PartialReplies), strconv.FormatBool(to.PartialReplies))
+	d.add("backoff", span(from.Backoff), span(to.Backoff))
+	d.add("skip-corrupt", strconv.FormatBool(from.SkipCorrupt), strconv.FormatBool(to.SkipCorrupt))
+	return d
+}
+
+func target(c triggers.Config) string {
+	if c.Qualifier == "" {
+		return c.Function
+	}
+	return c.Function + ":" + c.Qualifier
+}
+
+func retries(c triggers.Config) string {
+	if c.Retries == nil || *c.Retries < 0 {
+		return "for ever"
+	}
+	return strconv.Itoa(*c.Retries)
+}
+
+// createdTrigger tells where it begins, and what is not the default.
+func createdTrigger(t *Trigger) []Change {
+	changes := []Change{{Setting: "stream", To: t.Config.Stream}, {Setting: "from", To: t.From}}
+	standard := triggers.Config{Function: t.Config.Function}.WithDefaults()
+	for _, c := range triggerChanges(standard, t.Config) {
+		if c.To == "true" {
+			changes = append(changes, Change{Setting: c.Setting, How: "on"})
+			continue
+		}
+		changes = append(changes, Change{Setting: c.Setting, To: c.To})
+	}
+	if t.Paused != nil && *t.Paused {
+		changes = append(changes, Change{Setting: "paused", How: "at first"})
+	}
+	return changes
+}

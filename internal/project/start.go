@@ -1,0 +1,112 @@
+package project
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/wasmill/wasmill/functions"
+)
+
+// Name makes a function's name of a folder's.
+func Name(folder string) string {
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '_', r == '-':
+			return r
+		}
+		return '-'
+	}, folder), "-")
+	name = name[:min(len(name), functions.MaxName)]
+	if name == "" {
+		return "handler"
+	}
+	return name
+}
+
+// File is the text of a new file, with every setting in it.
+func File(name, source string) string {
+	return fmt.Sprintf(`# What "wasmill deploy" puts on a server, and "wasmill dev" while you work on it. What is not said here is
+# the default shown, whatever the server has. "wasmill diff" shows what a deployment would change.
+
+function = %q
+source = %q            # the folder of a Go program, or a .wasm file
+# description = ""
+# memory = "128MB"         # of one environment, to 10240MB
+# timeout = "3s"           # of a call, to 900s
+# emits = ["alerts"]       # streams that the function may emit records to, by what it returns
+
+# Environment variables. ${NAME} is taken from whoever deploys, so that secrets need not stand here.
+# [env]
+# TABLE = "orders"
+# API_KEY = "${API_KEY}"
+
+# The function is called with a stream's records. Repeat it for more streams. A stream that does not exist
+# is made, with what a [[stream]] says of it or with 1 shard.
+[[trigger]]
+stream = "events"
+# name = %q           # the function's, or FUNCTION-STREAM with several triggers
+# from = "trim-horizon"    # where it starts: trim-horizon (the oldest record), latest, or a time
+# batch-size = 100         # the most records of a call, to 10000
+# window = "0s"            # how long a first record waits for company, to 300s
+# parallel = 1             # batches of a shard under way at once, to 10; order holds per key
+retries = 2                # of a failing batch, then its records become dead letters; -1, the default: for ever
+bisect = true              # halve a failing batch, so that a poisoned record ends alone
+# record-age = "0s"        # age at which a record is given up, 60s to 7d; 0s: never
+# partial-replies = false  # let the function name the records that failed (ReportBatchItemFailures)
+# backoff = "500ms"        # first wait before the same batch is tried again, doubling to 60s
+# skip-corrupt = false     # pass records damaged on disk as a counted gap
+# paused = false           # left out: as whoever paused or resumed it by hand wants it
+
+# [[stream]]
+# name = "events"
+# shards = 4
+# retention = "24h"        # to 365d
+`, name, source, name)
+}
+
+// Handler is a Go program that works, for a folder without one: its files and
+// what is in them.
+func Handler(name string) map[string]string {
+	return map[string]string{
+		"main.go": `package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+// handle is called with a batch of records. An error fails all of them: they are tried again, halved with
+// bisect = true, and what never succeeds becomes a dead letter (wasmill dlq ls).
+func handle(ctx context.Context, event events.KinesisEvent) error {
+	for _, record := range event.Records {
+		data := record.Kinesis.Data
+		if len(data) == 0 {
+			return fmt.Errorf("record %s is empty", record.Kinesis.SequenceNumber)
+		}
+		log.Printf("%s: %s", record.Kinesis.PartitionKey, data)
+	}
+	return nil
+}
+
+func main() {
+	lambda.Start(handle)
+}
+`,
+		"go.mod": fmt.Sprintf("module %s\n\ngo 1.26\n\nrequire github.com/aws/aws-lambda-go v1.55.1\n", strings.ToLower(name)),
+		"go.sum": `github.com/aws/aws-lambda-go v1.55.1 h1:We2cCp4BwqqH/JW+bEEo1FhgG71rslvjfi4y7KmlrR0=
+github.com/aws/aws-lambda-go v1.55.1/go.mod h1:V+NzkHNR6vBC8C1PDloqSLE+7jYWFiPvJJFiCiTm8nE=
+github.com/davecgh/go-spew v1.1.1 h1:vj9j/u1bqnvCEfJOwUhtlOARqs3+rkHYY13jYWTU97c=
+github.com/davecgh/go-spew v1.1.1/go.mod h1:J7Y8YcW2NihsgmVo/mv3lAwl/skON4iLHjSsI+c5H38=
+github.com/pmezard/go-difflib v1.0.0 h1:4DBwDE0NGyQoBHbLQYPwSUPoCMWR5BEzIk/f1lZbAQM=
+github.com/pmezard/go-difflib v1.0.0/go.mod h1:iKH77koFhYxTK1pcRnkKkqfTogsbg7gZNVY4sRDYZ/4=
+github.com/stretchr/testify v1.7.2 h1:4jaiDzPyXQvSd7D0EjG45355tLlV3VOECpq10pLC+8s=
+github.com/stretchr/testify v1.7.2/go.mod h1:R6va5+xMeoiuVRoj+gSkQ7d3FALtqAAGI1FQKckRals=
+gopkg.in/yaml.v3 v3.0.1 h1:fxVm/GzAzEWqLHuvctI91KS9hhNmmWOoWu0XTYJS7CA=
+gopkg.in/yaml.v3 v3.0.1/go.mod h1:K4uyk7z7BCEPqu6E+C64Yfv1cQ7kz7rIZviUmN+EgEM=
+`,
+	}
+}

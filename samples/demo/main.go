@@ -1,5 +1,7 @@
 // Command demo sends a week of real earthquakes through the Go Lambda handler
-// in samples/quakes, on a server of its own, and shows what became of them.
+// in samples/quakes, on a server of its own: it deploys the handler, buries what
+// that cannot digest, tries a corrected build on one of the dead letters, deploys
+// it, and redrives them.
 //
 // Usage: demo path/to/wasmill [path/to/samples/quakes]
 //
@@ -69,33 +71,90 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 
-	steps := []struct {
-		text string
-		args []string
-	}{
-		{"An ordinary Go Lambda handler becomes a WebAssembly module; its source and go.mod stay as they are:",
-			[]string{"build", quakes, "-o", filepath.Join(dir, "quakes.wasm")}},
-		{"It is checked and compiled when it is deployed, never at the first call:",
-			[]string{"fn", "create", "quakes", filepath.Join(dir, "quakes.wasm")}},
-		{"A stream of four shards:",
-			[]string{"stream", "create", "quakes", "--shards", "4"}},
-		{"A trigger: batches of 100, 2 retries, failing batches are halved:",
-			[]string{"trigger", "create", "quakes", "--stream", "quakes", "--fn", "quakes", "--from", "trim-horizon",
-				"--batch-size", "100", "--retries", "2", "--bisect", "--backoff", "50ms"}},
+	// A copy of the handler, since it is going to be corrected.
+	handler := filepath.Join(dir, "quakes")
+	if err := copyHandler(handler, quakes); err != nil {
+		return err
+	}
+	if err := d.steps(ctx, []step{
+		{"An ordinary Go Lambda handler, and a file that says what it needs. It is built into a WebAssembly module, its source and go.mod as they are,\nand gets its streams and its trigger: batches of 100, 2 retries, failing batches are halved:",
+			[]string{"deploy", handler}},
 		{"A week of earthquakes, keyed by the network that reported them:",
 			[]string{"stream", "put", "quakes", "--file", filepath.Join(quakes, "earthquakes.ndjson"), "--key", "$.properties.net"}},
-		{"Until every one of them is resolved:",
+		{"Until every one of them is resolved, and what the handler emitted has arrived:",
 			[]string{"trigger", "wait", "quakes", "--drained", "--timeout", "3m"}},
 		{"What the handler could not digest stands alone, with its error:",
-			[]string{"dlq", "ls"}},
+			[]string{"dlq", "ls", "--limit", "5"}},
+	}); err != nil {
+		return err
 	}
-	for _, s := range steps {
+	before, err := d.count(ctx)
+	if err != nil {
+		return err
+	}
+	if len(before.letters) == 0 {
+		return errors.New("there are no dead letters to go on with")
+	}
+	if err := d.steps(ctx, []step{
+		{"Each keeps its record as it came, and what it went through:", []string{"dlq", "show", before.letters[0]}},
+	}); err != nil {
+		return err
+	}
+	d.say("\nMagnitudes are logarithms, so those below zero are quakes too. The handler is corrected:\n%s", correction)
+	if err := os.Rename(filepath.Join(handler, "fixed", "energy.go.txt"), filepath.Join(handler, "energy.go")); err != nil {
+		return err
+	}
+	if err := d.steps(ctx, []step{
+		{"The corrected build is tried on the dead letter, without any effect:", []string{"dlq", "replay", before.letters[0], "--against", handler}},
+		{"It does what it should, so it is deployed:", []string{"deploy", handler}},
+		{"And the dead letters are delivered again, in order:", []string{"dlq", "redrive", "quakes", "--rate", "1000/s"}},
+		{"Until what they emitted has arrived:", []string{"trigger", "wait", "quakes", "--drained", "--timeout", "1m"}},
+	}); err != nil {
+		return err
+	}
+	after, err := d.count(ctx)
+	if err != nil {
+		return err
+	}
+	return d.sum(ctx, before, after)
+}
+
+// correction is what the corrected handler differs by.
+const correction = `  energy.go
+-   if mag < 0 {
+-       return 0, fmt.Errorf("no energy for magnitude %.2f", mag)
+-   }
+    return math.Pow(10, 1.5*(mag-felt)), nil`
+
+// step is one command, and why.
+type step struct {
+	text string
+	args []string
+}
+
+func (d *demo) steps(ctx context.Context, all []step) error {
+	for _, s := range all {
 		d.say("\n%s\n$ wasmill %s", s.text, strings.Join(s.args, " "))
 		if err := d.talk(ctx, s.args...); err != nil {
 			return fmt.Errorf("wasmill %s: %w", s.args[0], err)
 		}
 	}
-	return d.sum(ctx)
+	return nil
+}
+
+// copyHandler copies what the handler is built from.
+func copyHandler(to, from string) error {
+	for _, name := range []string{"main.go", "energy.go", "fixed/energy.go.txt", "go.mod", "go.sum", "wasmill.toml"} {
+		b, err := os.ReadFile(filepath.Join(from, filepath.FromSlash(name)))
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(to, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, b, 0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
@@ -164,11 +223,18 @@ func (d *demo) serve(ctx context.Context) (stop func() error, err error) {
 	return nil, errors.Join(errors.New("the server did not come up"), stop())
 }
 
-// sum counts what became of the records, from what the server knows.
-func (d *demo) sum(ctx context.Context) error {
-	var stream struct {
+// counted is what there is of records, dead letters and outputs.
+type counted struct {
+	records, succeeded, emitted int
+	letters                     []string // ids
+}
+
+// count asks the server.
+func (d *demo) count(ctx context.Context) (v counted, err error) {
+	type stream struct {
 		Records int `json:"records"`
 	}
+	var quakes, alerts stream
 	var trigger struct {
 		Shards []struct {
 			Done int `json:"done"`
@@ -176,43 +242,82 @@ func (d *demo) sum(ctx context.Context) error {
 	}
 	var letters struct {
 		DeadLetters []struct {
-			ID  string `json:"id"`
-			Key string `json:"key"`
+			ID string `json:"id"`
 		} `json:"deadLetters"`
 	}
-	if err := errors.Join(
-		d.ask(ctx, &stream, "stream", "get", "quakes"),
+	err = errors.Join(
+		d.ask(ctx, &quakes, "stream", "get", "quakes"),
+		d.ask(ctx, &alerts, "stream", "get", "alerts"),
 		d.ask(ctx, &trigger, "trigger", "get", "quakes"),
-		d.ask(ctx, &letters, "dlq", "ls", "--limit", "100000"),
-	); err != nil {
-		return err
+		d.ask(ctx, &letters, "dlq", "ls", "--limit", "0"),
+	)
+	v.records, v.emitted = quakes.Records, alerts.Records
+	for _, s := range trigger.Shards {
+		v.succeeded += s.Done
+	}
+	for _, l := range letters.DeadLetters {
+		v.letters = append(v.letters, l.ID)
+	}
+	return v, err
+}
+
+// sum says what became of the records: from what the server knows, and by network
+// from what the function itself has counted and emitted.
+func (d *demo) sum(ctx context.Context, before, after counted) error {
+	type outcome struct {
+		Succeeded   int `json:"succeeded"`
+		DeadLetters int `json:"dead_letters"`
+		Emitted     int `json:"emitted"`
 	}
 	result := struct {
 		Records      int            `json:"records"`
 		Succeeded    int            `json:"succeeded"`
 		DeadLettered int            `json:"dead_lettered"`
+		Emitted      int            `json:"emitted"`
 		Invocations  int            `json:"invocations"`
-		DeadByNet    map[string]int `json:"dead_by_net"`
-	}{Records: stream.Records, DeadLettered: len(letters.DeadLetters), DeadByNet: map[string]int{}}
-	for _, s := range trigger.Shards {
-		result.Succeeded += s.Done
-	}
-	for _, l := range letters.DeadLetters {
-		result.DeadByNet[l.Key]++
-	}
-	if len(letters.DeadLetters) > 0 {
-		id := letters.DeadLetters[0].ID
-		d.say("\nEach keeps its record as it came, and what it went through:\n$ wasmill dlq show %s", id)
-		if err := d.talk(ctx, "dlq", "show", id); err != nil {
-			return err
-		}
-	}
+		ByNet        map[string]int `json:"by_net"`
+		AfterRedrive outcome        `json:"after_redrive"`
+	}{before.records, before.succeeded, len(before.letters), before.emitted, 0, map[string]int{},
+		outcome{after.succeeded, len(after.letters), after.emitted}}
 	var err error
 	if result.Invocations, err = d.invocations(ctx); err != nil {
 		return err
 	}
+	if err := d.tallies(ctx, result.ByNet); err != nil {
+		return err
+	}
 	d.say("\nIn sum:")
 	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+// tallies adds up what the function emitted to the stream of that name.
+func (d *demo) tallies(ctx context.Context, byNet map[string]int) error {
+	var stderr bytes.Buffer
+	cmd := d.command(ctx, "stream", "tail", "tallies", "--from", "trim-horizon", "--no-follow", "--json")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("wasmill stream tail: %w\n%s", err, stderr.Bytes())
+	}
+	for line := range bytes.Lines(out) {
+		var record struct {
+			Text *string `json:"text"`
+		}
+		if err := json.Unmarshal(line, &record); err != nil {
+			return err
+		}
+		if record.Text == nil {
+			continue // the line that ends it
+		}
+		tally := map[string]int{}
+		if err := json.Unmarshal([]byte(*record.Text), &tally); err != nil {
+			return fmt.Errorf("a tally that is none: %s: %w", *record.Text, err)
+		}
+		for net, n := range tally {
+			byNet[net] += n
+		}
+	}
+	return nil
 }
 
 // invocations reads the function's own metric.

@@ -1,5 +1,6 @@
-// Quakes is a Lambda function that reads earthquakes from a Kinesis stream and
-// logs the strong ones.
+// Quakes is a Lambda function that reads earthquakes from a Kinesis stream. It
+// emits those that people may feel to the stream alerts, and counts all of them
+// by the network that reported them to the stream tallies.
 package main
 
 import (
@@ -7,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
-	"math"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -23,24 +23,49 @@ type quake struct {
 	} `json:"properties"`
 }
 
-// strong is the magnitude from which on a quake is worth a line in the log.
-const strong = 4.5
+const (
+	felt   = 2.5 // the magnitude from which on a quake is worth an alert
+	strong = 4.5 // and a line in the log
+)
 
-func handle(ctx context.Context, event events.KinesisEvent) error {
+// reply is what the function returns: records for other streams, which become
+// visible together with the checkpoint of this batch, or never.
+type reply struct {
+	Emit []emit `json:"emit"`
+}
+
+type emit struct {
+	Stream       string `json:"stream"`
+	PartitionKey string `json:"partitionKey"`
+	Data         []byte `json:"data"`
+}
+
+func handle(ctx context.Context, event events.KinesisEvent) (reply, error) {
+	var out reply
+	tally := map[string]int{}
 	for _, record := range event.Records {
 		var q quake
 		if err := json.Unmarshal(record.Kinesis.Data, &q); err != nil {
-			return fmt.Errorf("record %s: %w", record.Kinesis.SequenceNumber, err)
+			return reply{}, fmt.Errorf("record %s: %w", record.Kinesis.SequenceNumber, err)
 		}
-		// A rough scale of how much was felt; nonsense in the feed has none.
-		if scale := math.Log10(q.Properties.Mag); math.IsNaN(scale) {
-			return fmt.Errorf("quake %s: no scale for magnitude %.2f", q.ID, q.Properties.Mag)
+		energy, err := energy(q.Properties.Mag)
+		if err != nil {
+			return reply{}, fmt.Errorf("quake %s: %v", q.ID, err)
+		}
+		tally[q.Properties.Net]++
+		if q.Properties.Mag >= felt {
+			out.Emit = append(out.Emit, emit{"alerts", q.Properties.Net, record.Kinesis.Data})
 		}
 		if q.Properties.Mag >= strong {
-			log.Printf("%s: magnitude %.1f, %s", q.Properties.Net, q.Properties.Mag, q.Properties.Place)
+			log.Printf("%s: magnitude %.1f, %.1f times the energy of a quake of 2.5, %s", q.Properties.Net, q.Properties.Mag, energy, q.Properties.Place)
 		}
 	}
-	return nil
+	counts, err := json.Marshal(tally)
+	if err != nil {
+		return reply{}, err
+	}
+	out.Emit = append(out.Emit, emit{"tallies", "tally", counts})
+	return out, nil
 }
 
 func main() {

@@ -24,12 +24,12 @@ func TestHandle(t *testing.T) {
 		{"a quake", `{"id":"us1","properties":{"mag":5.3,"place":"Indonesia","net":"us"}}`, false},
 		{"magnitude zero", `{"id":"us2","properties":{"mag":0}}`, false},
 		{"no magnitude", `{"id":"us3","properties":{"mag":null}}`, false},
-		{"a magnitude without a logarithm", `{"id":"us4","properties":{"mag":-0.4}}`, true},
+		{"a magnitude below zero", `{"id":"us4","properties":{"mag":-0.4}}`, true},
 		{"no quake", `quake`, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := handle(context.Background(), event(tt.data)); (err != nil) != tt.fails {
+			if _, err := handle(context.Background(), event(tt.data)); (err != nil) != tt.fails {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -42,16 +42,22 @@ func TestHandleAWeek(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	good, bad := 0, 0
+	good, bad, alerts := 0, 0, 0
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		if handle(context.Background(), event(lines.Text())) != nil {
+		out, err := handle(context.Background(), event(lines.Text()))
+		if err != nil {
 			bad++
-		} else {
-			good++
+			continue
+		}
+		good++
+		for _, e := range out.Emit {
+			if e.Stream == "alerts" {
+				alerts++
+			}
 		}
 	}
-	if lines.Err() != nil || good != 1663 || bad != 44 {
-		t.Errorf("%d good, %d bad, %v", good, bad, lines.Err())
+	if lines.Err() != nil || good != 1663 || bad != 44 || alerts != 297 {
+		t.Errorf("%d good, %d bad, %d alerts, %v", good, bad, alerts, lines.Err())
 	}
 }

@@ -7,7 +7,9 @@
 package dlq
 
 import (
+	"cmp"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -75,6 +77,12 @@ type Letter struct {
 		Position   int    `json:"position"`
 		Size       int    `json:"size"`
 	} `json:"batch"`
+}
+
+// InOrder compares letters by the order in which they are redriven: of a key the
+// earlier record first.
+func InOrder(a, b Letter) int {
+	return cmp.Or(a.Arrival.Compare(b.Arrival), strings.Compare(a.Shard, b.Shard), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Burial, b.Burial))
 }
 
 var (

@@ -108,7 +108,19 @@ func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStat
 			p.Problem = st.Problem
 		}
 		if m := s.Machine; m != nil {
-			p.InFlight, p.LastOutcome = m.Out, m.LastOutcome
+			p.InFlight, p.LastOutcome, p.Redriving, p.WaitsFor = m.Out, m.LastOutcome, len(m.Redrives), m.WaitsFor
+			for _, r := range m.Redrives {
+				p.Attempts = max(p.Attempts, r.Attempts)
+				if r.State == shard.UnitBackoff {
+					p.Waiting++
+					if p.RetryAt.IsZero() || r.Until.Before(p.RetryAt) {
+						p.RetryAt = r.Until
+					}
+				}
+				if e := r.LastError; e.Type != "" || e.Message != "" {
+					p.LastError = strings.TrimPrefix(e.Type+": "+e.Message, ": ")
+				}
+			}
 			for _, u := range m.Units {
 				p.Attempts = max(p.Attempts, u.Attempts)
 				if u.State == shard.UnitBackoff {

@@ -193,6 +193,9 @@ var (
 	// ErrBusy means another call is changing the trigger, or redriving its dead
 	// letters. Try again.
 	ErrBusy = errors.New("triggers: busy")
+	// ErrLeaving means the trigger is deleted as far as it can be: it runs no more,
+	// and is gone when what it has emitted has arrived.
+	ErrLeaving = errors.New("triggers: leaving")
 	// ErrFenced means another owner has taken the shard. Stop.
 	ErrFenced = errors.New("triggers: fenced")
 )

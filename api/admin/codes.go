@@ -77,6 +77,7 @@ const (
 	CodeTriggerInvalid  = "WM4003"
 	CodeTriggerStopped  = "WM4004"
 	CodeTriggerBusy     = "WM4005"
+	CodeTriggerLeaving  = "WM4006"
 
 	CodeLetterNotFound = "WM5001"
 	CodeRedriveFailed  = "WM5002"
@@ -219,6 +220,10 @@ var Codes = []Code{
 	{CodeTriggerBusy, Conflict, 409, true, "The trigger is busy with another call",
 		"Another call is changing the trigger, or redriving its dead letters. Calls about one trigger go one after the other, so that none undoes what another does.",
 		[]Action{{"try again when the other call is through", "wasmill trigger get NAME"}}},
+
+	{CodeTriggerLeaving, TimedOut, 408, true, "The trigger goes when its outputs have arrived",
+		"The trigger is deleted as far as it can be: it runs no more, and its name is taken until what its function has emitted is where it belongs. A stream that is full keeps it waiting; outputs of a stream that is deleted become dead letters.",
+		[]Action{{"make room in the stream that the message names", "wasmill stream update STREAM --max-bytes SIZE"}, {"see whether it is gone", "wasmill trigger ls"}}},
 
 	{CodeLetterNotFound, NotFound, 404, false, "No such dead letter",
 		"No dead letter bears that id: it was purged, or is older than the 14 days that dead letters are kept.",

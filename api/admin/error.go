@@ -95,7 +95,7 @@ var codes = []struct {
 	{functions.ErrCode, CodeCodeRefused},
 	{triggers.ErrNotFound, CodeTriggerNotFound},
 	{triggers.ErrExists, CodeTriggerExists},
-	{triggers.ErrBusy, CodeTriggerBusy},
+	{triggers.ErrBusy, CodeTriggerBusy}, {triggers.ErrLeaving, CodeTriggerLeaving},
 	{triggers.ErrInvalid, CodeTriggerInvalid},
 	{dlq.ErrNotFound, CodeLetterNotFound},
 }

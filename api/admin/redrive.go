@@ -17,6 +17,9 @@ import (
 // unless it says otherwise.
 const DefaultRedriveRate = 50
 
+// patience is how long one line of a redrive may take to be sent.
+const patience = 10 * time.Second
+
 // RedriveSpec says which dead letters of a trigger are to be delivered to its
 // function again: those of IDs, or those that the other fields pick, all if
 // they are empty.
@@ -108,6 +111,9 @@ func (h *handler) redrive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.ofTrigger(ctx, err, name)
 	}
+	if m.State == triggers.Deleting {
+		return newError(CodeTriggerNotFound, "trigger %s is being removed", name).Named(name)
+	}
 	if !m.Enabled && !spec.DryRun {
 		return newError(CodeTriggerStopped, "trigger %s is paused: nothing can be redriven", name).Named(name).Do("let it run", "wasmill trigger resume "+name)
 	}
@@ -121,10 +127,12 @@ func (h *handler) redrive(w http.ResponseWriter, r *http.Request) error {
 	}
 	report := func(v Redriven) {
 		end.count(v.Outcome)
-		_ = out.send(RedriveLine{Redriven: &v}) // whoever asked may have gone; what is under way goes on
+		// Whoever asked may have gone, or stopped reading; what is under way goes on.
+		_ = out.ctl.SetWriteDeadline(time.Now().Add(patience))
+		_ = out.send(RedriveLine{Redriven: &v})
 	}
 	if spec.DryRun {
-		for _, l := range letters {
+		for _, l := range slices.SortedStableFunc(slices.Values(letters), dlq.InOrder) {
 			report(Redriven{ID: l.ID, Key: l.PartitionKey, Outcome: RedriveWould, ErrorType: l.ErrorType, ErrorMessage: l.ErrorMessage, Attempts: l.Attempts})
 		}
 	} else if err := h.Triggers.Redrive(ctx, name, letters, spec.Rate, report); err != nil {
@@ -148,10 +156,15 @@ func (h *handler) redrive(w http.ResponseWriter, r *http.Request) error {
 func (h *handler) chosen(ctx context.Context, m triggers.Mapping, spec RedriveSpec) ([]dlq.Letter, error) {
 	if len(spec.IDs) == 0 {
 		all, err := h.Letters.List(ctx, LetterFilter{Trigger: m.Name, Reason: spec.Reason, Error: spec.Error, Since: spec.Since, Before: spec.Before})
-		if err != nil {
+		if err != nil && all == nil {
 			return nil, err
 		}
-		return slices.DeleteFunc(all, func(l dlq.Letter) bool { return spec.Key != "" && l.PartitionKey != spec.Key }), nil
+		if err != nil { // some cannot be read; they stay where they are
+			h.Logger.Warn("some dead letters cannot be read and are not redriven", "trigger", m.Name, "error", err)
+		}
+		return slices.DeleteFunc(all, func(l dlq.Letter) bool {
+			return l.Kind == dlq.KindOutput || spec.Key != "" && l.PartitionKey != spec.Key
+		}), nil
 	}
 	if spec.Reason != "" || spec.Error != "" || spec.Key != "" || !spec.Since.IsZero() || !spec.Before.IsZero() {
 		return nil, newError(CodeBadRequest, "ids and a filter: want one of them")
@@ -165,6 +178,7 @@ func (h *handler) chosen(ctx context.Context, m triggers.Mapping, spec RedriveSp
 		if l.Trigger != m.Name && l.Mapping != m.ID {
 			return nil, newError(CodeBadRequest, "dead letter %s is of trigger %s, not of %s", id, l.Trigger, m.Name).With("trigger", l.Trigger)
 		}
+		l.Data = nil // it is looked up again when its turn comes
 		letters = append(letters, l)
 	}
 	return letters, nil
@@ -210,10 +224,12 @@ type SeekAnswer struct {
 	DryRun     bool   `json:"dryRun"`
 	// Again is how many records will be delivered again, and with them what the
 	// function emits; Skipped how many never will be.
-	Again   uint64      `json:"again"`
-	Skipped uint64      `json:"skipped"`
-	Emits   []string    `json:"emits,omitempty"` // the streams that the function may emit to
-	Shards  []SeekShard `json:"shards"`
+	Again   uint64   `json:"again"`
+	Skipped uint64   `json:"skipped"`
+	Emits   []string `json:"emits,omitempty"` // the streams that the function may emit to
+	// AtMost: records counted as skipped were resolved, nobody knows how many.
+	AtMost bool        `json:"atMost,omitempty"`
+	Shards []SeekShard `json:"shards"`
 }
 
 // SeekShard is what happens to one shard: running numbers of the record to read next.
@@ -223,6 +239,7 @@ type SeekShard struct {
 	To      uint64 `json:"to"`
 	Again   uint64 `json:"again"`
 	Skipped uint64 `json:"skipped"`
+	AtMost  bool   `json:"atMost,omitempty"`
 }
 
 func (h *handler) seekTrigger(w http.ResponseWriter, r *http.Request) error {
@@ -243,6 +260,7 @@ func (h *handler) seekTrigger(w http.ResponseWriter, r *http.Request) error {
 	for _, s := range shards {
 		a.Again += s.Again
 		a.Skipped += s.Skipped
+		a.AtMost = a.AtMost || s.AtMost
 	}
 	if fn, err := h.Functions.Version(ctx, m.Config.Function, m.Config.Qualifier); err == nil {
 		a.Emits = fn.Config.Emits

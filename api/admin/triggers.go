@@ -179,9 +179,14 @@ func (h *handler) switchTrigger(w http.ResponseWriter, r *http.Request, to func(
 }
 
 func (h *handler) deleteTrigger(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := h.untilClosing(r.Context())
+	defer cancel()
 	name := r.PathValue("name")
-	if err := h.Triggers.Delete(r.Context(), name); err != nil {
-		return h.ofTrigger(r.Context(), err, name)
+	if err := h.Triggers.Delete(ctx, name); err != nil {
+		if h.closing() {
+			return newError(CodeStopping, "the server is stopping; trigger %s goes after its next start", name)
+		}
+		return h.ofTrigger(ctx, err, name)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

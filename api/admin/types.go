@@ -343,6 +343,10 @@ type ShardProgress struct {
 	Lag      uint64   `json:"lag"`
 	LagAge   Duration `json:"lagAge"`
 	InFlight int      `json:"inFlight"` // invocations
+	// Redriving counts dead letters that are under way again. WaitsFor says why
+	// nothing new is started, if nothing is.
+	Redriving int    `json:"redriving,omitempty"`
+	WaitsFor  string `json:"waitsFor,omitempty"`
 	// Waiting counts units in back-off; RetryAt is when the first goes again.
 	Waiting     int       `json:"waiting,omitempty"`
 	RetryAt     time.Time `json:"retryAt,omitzero"`

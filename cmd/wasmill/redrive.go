@@ -162,7 +162,11 @@ func (c *cli) redrive(cmd *cobra.Command, trigger string, spec admin.RedriveSpec
 	if !c.json {
 		people(c.out)
 	}
-	e := admin.NewError(admin.CodeRedriveFailed, "%d of %s failed again", end.Buried+end.Refused, plural(total, "dead letter")).With("redrive", data)
+	what := fmt.Sprintf("%d of %s failed again", end.Buried, plural(total, "dead letter"))
+	if end.Refused > 0 {
+		what = strings.TrimPrefix(fmt.Sprintf("%s, %d cannot be delivered", what, end.Refused), "0 of "+plural(total, "dead letter")+" failed again, ")
+	}
+	e := admin.NewError(admin.CodeRedriveFailed, "%s", what).With("redrive", data)
 	for _, r := range letters {
 		if r.Letter != "" {
 			e.Actions = []admin.Action{{Text: "look at one", Command: "wasmill dlq show " + r.Letter},
@@ -481,7 +485,11 @@ func seekText(a admin.SeekAnswer, will string) string {
 		parts = append(parts, text)
 	}
 	if a.Skipped > 0 {
-		parts = append(parts, fmt.Sprintf("%s %s never be delivered", plural(a.Skipped, "record"), will))
+		most := ""
+		if a.AtMost {
+			most = "up to "
+		}
+		parts = append(parts, fmt.Sprintf("%s%s %s never be delivered", most, plural(a.Skipped, "record"), will))
 	}
 	if parts == nil {
 		return "no record is delivered again or passed over"

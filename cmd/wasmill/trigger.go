@@ -254,6 +254,12 @@ func shardState(s admin.ShardProgress) string {
 	case s.Lag == 0:
 		parts = append(parts, "caught up")
 	}
+	if s.Redriving > 0 {
+		parts = append(parts, plural(s.Redriving, "dead letter")+" being redriven")
+	}
+	if strings.Contains(s.WaitsFor, "outputs") {
+		parts = append(parts, "held: "+s.WaitsFor)
+	}
 	if s.Gaps > 0 {
 		parts = append(parts, plural(s.Gaps, "record")+" lost")
 	}

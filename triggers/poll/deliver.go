@@ -57,7 +57,7 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin,
 		}
 		m.d.History.Add(ev)
 	}
-	m.count(mp, batch, res)
+	m.count(mp, e, batch, res)
 	s := shard.Settled{Unit: e.Unit, Outcome: res.Outcome, FirstFailed: lowest, Outputs: outputs}
 	if res.Outcome != runtime.Done {
 		s.Failure = triggers.Failure{
@@ -69,7 +69,7 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin,
 }
 
 // count tells the observer.
-func (m *Manager) count(mp triggers.Mapping, batch *runtime.Batch, res runtime.Result) {
+func (m *Manager) count(mp triggers.Mapping, e shard.Invoke, batch *runtime.Batch, res runtime.Result) {
 	o := m.d.Observer
 	if res.Outcome == runtime.Throttled || res.Outcome == runtime.Infrastructure {
 		return // the function saw nothing of it
@@ -80,7 +80,7 @@ func (m *Manager) count(mp triggers.Mapping, batch *runtime.Batch, res runtime.R
 	if o.Failed != nil && runtime.Attempted(res.Outcome) {
 		o.Failed(mp, len(batch.Records))
 	}
-	if o.Iterator != nil {
+	if o.Iterator != nil && e.Letter == "" { // a dead letter is no sign of how far the shard is
 		last := batch.Records[len(batch.Records)-1].Arrival
 		o.Iterator(mp, max(0, time.Since(time.UnixMilli(last))))
 	}

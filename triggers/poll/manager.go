@@ -7,6 +7,7 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -404,7 +405,12 @@ func (m *Manager) enable(ctx context.Context, name string, enabled bool) (trigge
 	return m.show(mp), nil
 }
 
-// Delete removes a trigger. Its dead letters stay.
+// leaving is how long Delete waits for what a trigger's function has emitted.
+const leaving = 5 * time.Second
+
+// Delete removes a trigger. Its dead letters stay. It returns when everything its
+// function has emitted has arrived, or, with [triggers.ErrLeaving], when that
+// takes long: the trigger runs no more then, and goes by itself when it has.
 func (m *Manager) Delete(ctx context.Context, name string) error {
 	unlock, err := m.lock(name)
 	if err != nil {
@@ -422,8 +428,13 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 		}
 	}
 	m.drop(ctx, name)
-	err = m.finishDelete(ctx, mp)
+	bounded, cancel := context.WithTimeout(ctx, leaving)
+	err = m.finishDelete(bounded, mp)
+	cancel()
 	if err != nil {
+		if why := m.d.Relay.Problem(mp.ID); ctx.Err() == nil && bounded.Err() != nil {
+			err = fmt.Errorf("%w: trigger %s runs no more and goes when what its function has emitted has arrived: %s", triggers.ErrLeaving, name, cmp.Or(why, err.Error()))
+		}
 		m.mu.Lock()
 		if m.run != nil {
 			m.finish(m.run, mp) // whoever asked has gone, or something is down: it goes on without them
@@ -436,7 +447,7 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 // finishDelete forgets a mapping once its last dead letters have arrived.
 func (m *Manager) finishDelete(ctx context.Context, mp triggers.Mapping) error {
 	if err := m.d.Relay.Drained(ctx, mp.ID); err != nil {
-		return fmt.Errorf("trigger %s: its dead letters: %w", mp.Name, err)
+		return fmt.Errorf("trigger %s: its dead letters and outputs: %w", mp.Name, err)
 	}
 	if err := m.d.Journals.Delete(ctx, mp.ID); err != nil {
 		return fmt.Errorf("trigger %s: its journal: %w", mp.Name, err)

@@ -72,14 +72,19 @@ const (
 // hold stops the machine while too many outputs wait, and lets it go on below
 // half of that. It runs on the poller's goroutine.
 func (p *poller) hold(ctx context.Context) {
-	outputs, bytes := p.r.m.d.Journals.Backlog(p.source)
+	// Earlier generations fill the same journal.
+	outputs, bytes := 0, int64(0)
+	for src := p.source; src.Generation > 0; src.Generation-- {
+		n, b := p.r.m.d.Journals.Backlog(src)
+		outputs, bytes = outputs+n, bytes+b
+	}
 	limit, limitBytes := maxBacklog, int64(maxBacklogBytes)
 	if p.holding != "" {
 		limit, limitBytes = limit/2, limitBytes/2
 	}
 	why := ""
 	if outputs > limit || bytes > limitBytes {
-		why = fmt.Sprintf("%d outputs (%d KiB) wait for their streams: %s", outputs, bytes>>10,
+		why = fmt.Sprintf("%d outputs (%d KiB) are not confirmed by their streams: %s", outputs, bytes>>10,
 			cmp.Or(p.r.m.d.Relay.Problem(p.mapping.ID), "they are being written"))
 	}
 	if (why == "") != (p.holding == "") {

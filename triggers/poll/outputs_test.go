@@ -2,10 +2,12 @@ package poll
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/runtime"
@@ -232,5 +234,34 @@ func TestAShardIsHeldWhileItsTargetIsFullAndNothingIsLost(t *testing.T) {
 		if want := fmt.Sprintf("r%d-%0100d", i/each, i%each); data != want {
 			t.Fatalf("output %d is %s, want %s", i, data, want)
 		}
+	}
+}
+
+func TestATriggerIsDeletedThoughItsTargetIsFull(t *testing.T) {
+	r := newRig(t, 1)
+	r.stream("out", stream.Config{Shards: 1, MaxBytes: 1 << 20})
+	r.fn.handler = func(inv *runtime.Invocation) runtime.Result {
+		return runtime.Result{Emits: []runtime.Emit{{Stream: "out", PartitionKey: "k", Data: make([]byte, 700<<10), Item: -1}}}
+	}
+	r.put("k", "1", "2")
+	r.create(triggers.Config{BatchSize: 1})
+	r.until("the target is full", func() bool { return strings.Contains(r.status().Outputs, "out") })
+	err := r.m.Delete(t.Context(), "t")
+	if !errors.Is(err, triggers.ErrLeaving) || !strings.Contains(err.Error(), "out") {
+		t.Fatalf("deleted: %v", err)
+	}
+	// Its outputs become dead letters when the target goes, and it goes too.
+	if err := r.streams.Delete(t.Context(), stream.Local("out")); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := r.m.Get(t.Context(), "t"); errors.Is(err, triggers.ErrNotFound) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal("it is still there", err)
+		}
+	}
+	if l := r.letters(); len(l) != 1 || l[0].Kind != dlq.KindOutput || l[0].Trigger != "t" {
+		t.Errorf("dead letters %+v", l)
 	}
 }

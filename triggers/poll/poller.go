@@ -111,6 +111,8 @@ func (p *poller) run(ctx context.Context) {
 		case <-time.After(time.Second):
 		case a := <-p.asked:
 			p.answer(a)
+		case a := <-p.redrives:
+			a.reply <- Redriven{ID: a.id, Outcome: RedriveRefused, Err: errors.New("its shard is not taken up yet: " + p.unread)}
 		case <-p.r.drain:
 			return
 		case <-ctx.Done():

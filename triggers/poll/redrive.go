@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/wasmill/wasmill/dlq"
+	"github.com/wasmill/wasmill/dlq/store"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/journal"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
 
@@ -52,13 +53,14 @@ type Redriven struct {
 // Redrive has dead letters delivered to the trigger's function again, each alone
 // and as it was, in order per key and before newer records of its key. It
 // returns when all have come to an end, each of which is reported as it does, in
-// whatever order. rate is the most to be started in a second; 0: no bound.
+// whatever order, by one goroutine at a time. rate is the most to be started in a
+// second; 0: no bound.
 //
 // A letter whose redrive has begun goes on whatever becomes of the caller, over
 // restarts too. Calling again with the same letters completes what is missing:
 // those under way are waited for, those that are done are reported as gone.
 // [triggers.ErrBusy]: another redrive of the trigger is being commanded;
-// [triggers.ErrInvalid]: the trigger is paused.
+// [triggers.ErrInvalid]: the trigger does not run.
 func (m *Manager) Redrive(ctx context.Context, name string, letters []dlq.Letter, rate float64, report func(Redriven)) error {
 	unlock, err := m.lock("redrive of " + name) // no trigger has a blank in its name
 	if err != nil {
@@ -76,82 +78,133 @@ func (m *Manager) Redrive(ctx context.Context, name string, letters []dlq.Letter
 	if err != nil {
 		return err
 	}
-	order := slices.Clone(letters)
-	slices.SortStableFunc(order, func(a, b dlq.Letter) int {
-		return cmp.Or(a.Arrival.Compare(b.Arrival), strings.Compare(a.Shard, b.Shard), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Burial, b.Burial))
-	})
-
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	var mu sync.Mutex // guards stopped, and keeps reports apart
-	var stopped error
-	tell := func(r Redriven) {
-		mu.Lock()
-		defer mu.Unlock()
-		report(r)
-	}
-	stop := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		stopped = cmp.Or(stopped, err)
-	}
-	room := make(chan struct{}, shard.MaxRedrives) // a token for each letter under way
-	pace := newPacer(rate)
-	defer pace.stop()
-	for _, l := range order {
-		if l.Kind == dlq.KindOutput {
-			tell(Redriven{ID: l.ID, PartitionKey: l.PartitionKey, Outcome: RedriveRefused,
-				Err: fmt.Errorf("it is an output on its way to %s, which is gone, and no record of a trigger; put it into a stream yourself, from: wasmill dlq show %s --raw", l.Stream, l.ID)})
+	c := &command{m: m, ctx: ctx, mapping: mp, stream: desc, report: report, room: make(chan struct{}, shard.MaxRedrives)}
+	defer c.wg.Wait()
+	pace := pacer{every: interval(rate)}
+	seen := map[string]bool{}
+	for _, l := range slices.SortedStableFunc(slices.Values(letters), dlq.InOrder) {
+		if seen[l.ID] {
 			continue
 		}
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
+		seen[l.ID] = true
+		if why := refused(&l); why != nil {
+			c.tell(Redriven{ID: l.ID, PartitionKey: l.PartitionKey, Outcome: RedriveRefused, Err: why})
+			continue
 		}
-		err := pace.wait(ctx)
-		var p *poller
-		if err == nil {
-			p, err = m.keeper(ctx, mp, desc, l)
-		}
-		a := redriveAsk{id: l.ID, reply: make(chan Redriven, 1)}
-		if err == nil {
-			select {
-			case p.redrives <- a: // one after the other: of a key the earlier comes first
-			case <-p.gone:
-				err = redriveStopped(name)
-			case <-ctx.Done():
-				err = context.Cause(ctx)
-			}
-		}
-		if err != nil {
-			stop(err)
+		if err := c.start(&pace, l); err != nil {
+			c.stop(err)
 			break
 		}
-		wg.Go(func() {
-			defer func() { <-room }()
-			select {
-			case r := <-a.reply:
-				r.PartitionKey = l.PartitionKey
-				tell(r)
-			case <-p.gone:
-				select {
-				case r := <-a.reply:
-					r.PartitionKey = l.PartitionKey
-					tell(r)
-				default:
-					stop(redriveStopped(name))
-				}
-			case <-ctx.Done():
-				stop(context.Cause(ctx))
-			}
-		})
 	}
-	wg.Wait()
-	return stopped
+	c.wg.Wait()
+	return c.stopped
 }
 
-func redriveStopped(name string) error {
-	return fmt.Errorf("%w: trigger %s was stopped; what of the redrive is under way goes on when it runs again, the rest when the redrive is repeated", triggers.ErrInvalid, name)
+// refused says why a letter cannot be delivered to any function.
+func refused(l *dlq.Letter) error {
+	if l.Kind == dlq.KindOutput {
+		return fmt.Errorf("it is an output on its way to %s, which is gone, and no record of a trigger; put it into a stream yourself, from: wasmill dlq show %s --raw", l.Stream, l.ID)
+	}
+	if l.Reason == dlq.PayloadTooLarge {
+		return errors.New("its event exceeds 6 MB, which no function is handed; look at its record with: wasmill dlq show " + l.ID)
+	}
+	return nil
+}
+
+// command is one call of Redrive.
+type command struct {
+	m       *Manager
+	ctx     context.Context // of the call; a command lives no longer
+	mapping triggers.Mapping
+	stream  stream.Description
+	room    chan struct{} // a token for each letter under way
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex // guards stopped, and keeps reports apart
+	stopped error
+	report  func(Redriven)
+}
+
+func (c *command) tell(r Redriven) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report(r)
+}
+
+func (c *command) stop(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = cmp.Or(c.stopped, err)
+}
+
+// start hands a letter to its poller and returns. Of a key the earlier letter is
+// handed over first, and the poller keeps the order.
+func (c *command) start(pace *pacer, l dlq.Letter) error {
+	select {
+	case c.room <- struct{}{}:
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
+	}
+	err := pace.wait(c.ctx)
+	var p *poller
+	var a redriveAsk
+	if err == nil {
+		p, a, err = c.ask(l)
+	}
+	if err != nil {
+		<-c.room
+		return err
+	}
+	c.wg.Go(func() {
+		defer func() { <-c.room }()
+		if err := c.await(p, a, l); err != nil {
+			c.stop(err)
+		}
+	})
+	return nil
+}
+
+// ask puts a letter to the poller that keeps its key.
+func (c *command) ask(l dlq.Letter) (*poller, redriveAsk, error) {
+	a := redriveAsk{id: l.ID, reply: make(chan Redriven, 1)}
+	for {
+		p, err := c.m.keeper(c.ctx, c.mapping, c.stream, l)
+		if err != nil {
+			return nil, a, err
+		}
+		select {
+		case p.redrives <- a:
+			return p, a, nil
+		case <-p.gone: // a seek, or a stop
+		case <-c.ctx.Done():
+			return nil, a, context.Cause(c.ctx)
+		}
+	}
+}
+
+// await reports how a letter ended. A poller that ends before it, by a seek, is
+// followed by one that goes on with the letter.
+func (c *command) await(p *poller, a redriveAsk, l dlq.Letter) error {
+	for {
+		select {
+		case r := <-a.reply:
+			r.PartitionKey = l.PartitionKey
+			c.tell(r)
+			return nil
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		case <-p.gone:
+		}
+		select {
+		case r := <-a.reply: // it came together with the end
+			a.reply <- r
+		default:
+			var err error
+			if p, a, err = c.ask(l); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // keeper finds the poller that decides about a letter's key now: that of the
@@ -169,21 +222,14 @@ func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, desc stream.D
 	}
 	for {
 		m.mu.Lock()
-		r := m.running[mp.Name]
+		r, closed := m.running[mp.Name], m.run == nil
 		m.mu.Unlock()
-		if r == nil {
-			now, err := m.Get(ctx, mp.Name)
-			switch {
-			case err != nil:
-				return nil, err
-			case now.ID != mp.ID:
-				return nil, fmt.Errorf("%w: trigger %s was removed meanwhile", triggers.ErrNotFound, mp.Name)
-			case !now.Enabled:
-				return nil, fmt.Errorf("%w: trigger %s is paused; resume it first: wasmill trigger resume %s", triggers.ErrInvalid, mp.Name, mp.Name)
-			}
-		} else {
+		if closed {
+			return nil, fmt.Errorf("%w: the server is stopping; what of the redrive is under way goes on after its next start, the rest when it is repeated", triggers.ErrInvalid)
+		}
+		if r != nil && r.mapping().ID == mp.ID {
 			r.mu.Lock()
-			i := slices.IndexFunc(r.pollers, func(p *poller) bool { return p.id == desc.Shards[at].ID })
+			i := slices.IndexFunc(r.pollers, func(p *poller) bool { return p.id == desc.Shards[at].ID && !p.ended() })
 			var p *poller
 			if i >= 0 {
 				p = r.pollers[i]
@@ -193,6 +239,15 @@ func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, desc stream.D
 				return p, nil
 			}
 		}
+		now, err := m.Get(ctx, mp.Name)
+		switch {
+		case errors.Is(err, triggers.ErrNotFound), err == nil && (now.ID != mp.ID || now.State == triggers.Deleting):
+			return nil, fmt.Errorf("%w: trigger %s was removed; the letters that are left are dead letters still", triggers.ErrNotFound, mp.Name)
+		case err != nil:
+			return nil, err
+		case !now.Enabled:
+			return nil, fmt.Errorf("%w: trigger %s is paused; resume it with: wasmill trigger resume %s. What of a redrive is under way goes on then, the rest when it is repeated", triggers.ErrInvalid, mp.Name, mp.Name)
+		}
 		select {
 		case <-time.After(20 * time.Millisecond): // it is about to start
 		case <-ctx.Done():
@@ -201,32 +256,46 @@ func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, desc stream.D
 	}
 }
 
-// pacer lets so many go in a second.
-type pacer struct{ tick *time.Ticker }
-
-func newPacer(rate float64) pacer {
-	if rate <= 0 {
-		return pacer{}
-	}
-	return pacer{time.NewTicker(time.Duration(float64(time.Second) / rate))}
-}
-
-func (p pacer) wait(ctx context.Context) error {
-	if p.tick == nil {
-		return context.Cause(ctx)
-	}
+// ended says whether the poller's run has returned.
+func (p *poller) ended() bool {
 	select {
-	case <-p.tick.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-p.gone:
+		return true
+	default:
+		return false
 	}
 }
 
-func (p pacer) stop() {
-	if p.tick != nil {
-		p.tick.Stop()
+// pacer lets one go after the other, so far apart; the first at once.
+type pacer struct {
+	every time.Duration
+	next  time.Time
+}
+
+// interval is how far apart so many in a second are, a day at most.
+func interval(rate float64) time.Duration {
+	if rate <= 0 {
+		return 0
 	}
+	return time.Duration(min(float64(time.Second)/rate, float64(24*time.Hour)))
+}
+
+func (p *pacer) wait(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	now := time.Now()
+	if wait := p.next.Sub(now); wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		p.next = p.next.Add(p.every)
+		return nil
+	}
+	p.next = now.Add(p.every)
+	return nil
 }
 
 // redriveAsk asks a poller to deliver a dead letter again.
@@ -249,6 +318,27 @@ type redriving struct {
 	asks    map[string][]redriveAsk
 	queue   []string // to be looked up, in the order in which they were asked for
 	looking bool     // one of them is being looked up; its place is queue[0]
+	bytes   int      // of letters' records
+}
+
+const (
+	// maxRedriving is how many bytes of records a shard holds for redrives; one
+	// record always has room.
+	maxRedriving = 16 << 20
+	// lookAgain is when a letter is looked up again that could not be read.
+	lookAgain = 200 * time.Millisecond
+)
+
+func (r *redriving) hold(id string, l *dlq.Letter) {
+	r.letters[id] = l
+	r.bytes += len(l.Data)
+}
+
+func (r *redriving) drop(id string) {
+	if l := r.letters[id]; l != nil {
+		r.bytes -= len(l.Data)
+		delete(r.letters, id)
+	}
 }
 
 // redrive takes an ask in. A letter is reserved before it is looked up, so that
@@ -267,13 +357,26 @@ func (p *poller) redrive(ctx context.Context, a redriveAsk) {
 // recall looks up the next letter that waits, if the machine has room for it.
 func (p *poller) recall(ctx context.Context) {
 	r := &p.redriving
-	if r.looking || len(r.queue) == 0 || len(r.letters) >= shard.MaxRedrives || p.draining || p.finished {
+	if r.looking || len(r.queue) == 0 || len(r.letters) >= shard.MaxRedrives || r.bytes >= maxRedriving || p.draining || p.finished {
 		return
 	}
 	r.looking = true
 	id := r.queue[0]
 	p.wg.Go(func() {
 		l, err := p.r.m.d.Letters.Get(ctx, id)
+		for err != nil && !errors.Is(err, dlq.ErrNotFound) && !damaged(err) {
+			// The store is down, and comes back: so do shards.
+			select {
+			case <-time.After(lookAgain):
+			case <-p.r.drain:
+				p.recalled <- recalled{id, l, err}
+				return
+			case <-ctx.Done():
+				p.recalled <- recalled{id, l, err}
+				return
+			}
+			l, err = p.r.m.d.Letters.Get(ctx, id)
+		}
 		p.recalled <- recalled{id, l, err}
 	})
 }
@@ -283,12 +386,14 @@ func (p *poller) looked(ctx context.Context, got recalled) {
 	r := &p.redriving
 	r.looking, r.queue = false, r.queue[1:]
 	switch {
+	case got.err != nil && (p.draining || ctx.Err() != nil):
+		// Not looked up in time: who asked hears of the poller's end.
 	case errors.Is(got.err, dlq.ErrNotFound):
 		p.redriven(Redriven{ID: got.id, Outcome: RedriveGone})
 	case got.err != nil:
 		p.redriven(Redriven{ID: got.id, Outcome: RedriveRefused, Err: got.err})
 	default:
-		r.letters[got.id] = &got.letter
+		r.hold(got.id, &got.letter)
 		p.step(ctx, shard.Redrive{Letters: []shard.Redriven{{Letter: got.id, Bucket: stream.Bucket(got.letter.PartitionKey)}}})
 	}
 	p.recall(ctx)
@@ -305,7 +410,7 @@ func (p *poller) redriven(res Redriven) {
 // settledRedrives hears which letters a durable commit has settled.
 func (p *poller) settledRedrives(ctx context.Context, c *commit) {
 	for i, id := range c.redriven {
-		delete(p.redriving.letters, id)
+		p.redriving.drop(id)
 		res := Redriven{ID: id, Outcome: RedriveDone}
 		if at := slices.IndexFunc(c.letters, func(l letter) bool { return l.ID == c.again[i] }); at >= 0 {
 			l := &c.letters[at]
@@ -333,8 +438,11 @@ func (p *poller) buriedAgain(b shard.Burial, now time.Time) letter {
 	}
 	l := *old
 	l.ID, l.Burial = nextBurial(old), old.Burial+1
-	l.Reason, l.ErrorType, l.ErrorMessage, l.Attempts = b.Reason, b.Failure.Type, b.Failure.Message, b.Attempts
-	l.FirstFailure, l.Buried, l.Redriving = b.FirstFailure, now, false
+	l.Reason, l.Buried, l.Redriving = b.Reason, now, false
+	if b.Attempts == 0 {
+		return l // it was never tried: what it went through is what it was before
+	}
+	l.ErrorType, l.ErrorMessage, l.Attempts, l.FirstFailure = b.Failure.Type, b.Failure.Message, b.Attempts, b.FirstFailure
 	l.Function, l.Version, l.Digest = p.mapping.Config.Function, b.Failure.Version, b.Failure.Digest
 	l.Batch.Invocation, l.Batch.Position, l.Batch.Size = b.Failure.RequestID, 0, 1
 	return l
@@ -352,20 +460,26 @@ func (p *poller) redriveBatch(id string) (runtime.Batch, origin) {
 	return b, origin{Mapping: l.Mapping, Generation: l.Generation, Shard: l.Shard}
 }
 
+// damaged says that an error is about what is stored, and stays.
+func damaged(err error) bool {
+	return errors.Is(err, store.ErrCorrupt) || errors.Is(err, journal.ErrCorrupt)
+}
+
 // resumeRedrives looks up the letters that a checkpoint says are on their way. One that
-// is nowhere any more, by damage, is let go, and told of.
+// is nowhere any more, or cannot be read, is let go, and told of: it stops no shard.
 func (p *poller) resumeRedrives(ctx context.Context, cp *triggers.Checkpoint) error {
+	p.redriving.letters, p.redriving.bytes = map[string]*dlq.Letter{}, 0
 	kept := make([]triggers.Redrive, 0, len(cp.Redrives))
 	for _, r := range cp.Redrives {
 		l, err := p.r.m.d.Letters.Get(ctx, r.Letter)
-		if errors.Is(err, dlq.ErrNotFound) {
-			p.log.Error("a dead letter that was being redriven is gone", "letter", r.Letter)
+		if errors.Is(err, dlq.ErrNotFound) || damaged(err) {
+			p.log.Error("a dead letter that was being redriven cannot be read, and is left alone", "letter", r.Letter, "err", err)
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("dead letter %s, which is being redriven: %w", r.Letter, err)
 		}
-		p.redriving.letters[r.Letter] = &l
+		p.redriving.hold(r.Letter, &l)
 		kept = append(kept, r)
 	}
 	cp.Redrives = kept

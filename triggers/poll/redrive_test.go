@@ -14,6 +14,7 @@ import (
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/shard"
 )
 
 // broken fails every batch with a record that begins with x, until it is fixed.
@@ -265,6 +266,75 @@ func TestRedrivenRecordsEmitOnce(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"x1", "x2", "x3"}) {
 		t.Errorf("outputs %v", got)
+	}
+}
+
+// A command whose letters all fail for ever ends when it is told to, and lets the
+// next one in.
+func TestARedriveThatIsCutShortLeavesNothingLocked(t *testing.T) {
+	r := newRig(t, 1)
+	b := &broken{}
+	r.fn.handler = b.handle
+	r.put("k", numbers("x", 150)...)
+	r.create(triggers.Config{BatchSize: 150, Bisect: true, Retries: ptr(0)})
+	r.drain()
+	letters := r.letters()
+	if _, err := r.m.Update(t.Context(), "t", func(c *triggers.Config) { c.Retries = ptr(-1) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		err := r.m.Redrive(ctx, "t", letters, 5000, func(Redriven) {})
+		if cancel(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	b.fixed.Store(true)
+	if _, err := r.redrive(letters); err != nil {
+		t.Fatal(err)
+	}
+	r.drain()
+	if n := len(r.letters()); n > 0 {
+		t.Errorf("%d letters are left", n)
+	}
+}
+
+func TestALetterThatIsNotTriedAgainKeepsWhatItWentThrough(t *testing.T) {
+	r, _ := buried(t, triggers.Config{})
+	old := r.letters()[0]
+	p := &poller{mapping: r.status().Mapping}
+	p.redriving.letters = map[string]*dlq.Letter{old.ID: &old}
+	l := p.buriedAgain(shard.Burial{Letter: old.ID, Reason: dlq.RecordAgeExceeded}, time.Now())
+	if l.Burial != 2 || l.Reason != dlq.RecordAgeExceeded || l.ErrorMessage != old.ErrorMessage || l.Batch != old.Batch || l.Attempts != old.Attempts || l.Digest != old.Digest {
+		t.Errorf("buried again as %+v, was %+v", l, old)
+	}
+}
+
+func TestARedriveDoesNotGoOnInAnotherTriggerOfTheName(t *testing.T) {
+	r, b := buried(t, triggers.Config{})
+	b.fixed.Store(true)
+	letters := r.letters()
+	if err := r.m.Redrive(t.Context(), "t", letters, 0, func(v Redriven) {
+		if v.ID != letters[0].ID && v.ID != letters[1].ID && v.ID != letters[2].ID {
+			t.Errorf("%+v", v)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	mp, err := r.m.Get(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.m.Delete(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	r.create(triggers.Config{Function: "g"})
+	desc, err := r.streams.Describe(t.Context(), stream.Local("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.m.keeper(t.Context(), mp, desc, letters[0]); !errors.Is(err, triggers.ErrNotFound) {
+		t.Errorf("the next trigger of the name is taken for the one before: %v", err)
 	}
 }
 

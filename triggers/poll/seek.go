@@ -15,9 +15,10 @@ type Move struct {
 	Shard    string
 	From, To uint64 // running number of the record to read next
 	// Again is how many records that were resolved are delivered again, Skipped
-	// how many that were not never will be. At most: where several units of a shard
-	// were under way at once, resolved records may lie among those not counted.
+	// how many that were not never will be. Where AtMost is set, several units of the
+	// shard were under way at once, and records among those skipped were resolved.
 	Again, Skipped uint64
+	AtMost         bool
 }
 
 // Seek has a trigger go on from another place: at a batch boundary, as a new
@@ -118,22 +119,46 @@ func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Posit
 		default:
 			return nil, nil, err
 		}
-		if move.To < cp.Next {
-			move.Again = cp.Next - move.To
-		} else {
-			move.Skipped = move.To - cp.Next
-			move.Skipped -= min(move.Skipped, cp.Above)
+		b, err := sh.Log().Bounds(ctx)
+		if err != nil {
+			return nil, nil, err
 		}
-		if move.To <= cp.Next {
-			move.Again += cp.Above
-		}
-		checkpoints = append(checkpoints, triggers.Checkpoint{
-			Next: number, Frame: frame, Redrives: cp.Redrives, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps,
-		})
+		checkpoints = append(checkpoints, move.plan(cp, number, frame, b.FirstNumber))
 		moves = append(moves, move)
 	}
 	if one && !found {
 		return nil, nil, fmt.Errorf("position is in no shard of stream %s: %w", mp.Config.Stream, refused)
 	}
 	return checkpoints, moves, nil
+}
+
+// plan works out where a shard goes on that moves, and counts. first is the oldest
+// record there is.
+func (v *Move) plan(cp *triggers.Checkpoint, number, frame, first uint64) triggers.Checkpoint {
+	next := triggers.Checkpoint{Next: number, Frame: frame, Redrives: cp.Redrives, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps}
+	if number <= cp.Next {
+		v.Again = cp.Next - number + cp.Above
+		return next
+	}
+	// What is resolved beyond the place stays so: only what is open up to there is
+	// passed over. Of which numbers the resolved ones are, the checkpoint tells by
+	// bucket only.
+	beyond := uint64(0) // numbers from the place on that may be resolved
+	for _, s := range cp.Finished {
+		if s.To > number {
+			beyond = max(beyond, s.To-number)
+			s.From = max(s.From, number)
+			next.Finished = append(next.Finished, s)
+		}
+	}
+	least := cp.Above - min(cp.Above, beyond) // resolved before the place
+	next.Above = cp.Above - min(cp.Above, number-cp.Next)
+	if lost := min(max(first, cp.Next), number) - cp.Next; lost > 0 {
+		next.Gaps += lost - min(lost, least) // beyond retention: lost before the seek
+		v.Skipped = number - cp.Next - lost
+	} else {
+		v.Skipped = number - cp.Next - least
+	}
+	v.AtMost = beyond > 0 && cp.Above > 0
+	return next
 }

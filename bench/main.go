@@ -67,6 +67,7 @@ func run() int {
 		{"put.single.64callers", "records/s", putSingle},
 		{"read.1KB", "records/s", readStored},
 		{"pipeline.go.noop", "records/s", pipeline},
+		{"pipeline.go.emit", "records/s", emit},
 		{"latency.idle", "ms", latency},
 		{"start", "ms", start},
 	}

@@ -28,8 +28,9 @@ import (
 
 // mill is the way from a stream through one function to the checkpoint.
 type mill struct {
-	streams *natsstream.Store
-	manager *poll.Manager
+	streams  *natsstream.Store
+	manager  *poll.Manager
+	function *one
 }
 
 // one is a registry of one function.
@@ -111,7 +112,7 @@ func (h *host) mill(ctx context.Context, at func(*runtime.Invocation)) (*mill, e
 		wg.Wait()
 		_ = errors.Join(p.Close(ctx), engine.Close(ctx))
 	})
-	return &mill{streams, m}, nil
+	return &mill{streams, m, registry}, nil
 }
 
 // pipeline: stored 1 KB records of 4 shards through a Go handler to the
@@ -163,6 +164,62 @@ func pipeline(ctx context.Context, h *host) ([]result, error) {
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// emit: stored 1 KB records of 4 shards through a Go handler that hands each on
+// to a stream of 4 shards, until all of them can be read there; against as many
+// unframed messages published, without fsync. What is relayed is fsynced twice: in
+// the journal, and in its stream.
+func emit(ctx context.Context, h *host) ([]result, error) {
+	const records = 200_000
+	m, err := h.mill(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(ctx, func(ctx context.Context, e []stream.Entry) error {
+		_, err := m.streams.Put(ctx, benched, e)
+		return err
+	}, records); err != nil {
+		return nil, err
+	}
+	target := stream.Local("emitted")
+	m.function.version.Config.Environment = map[string]string{"EMIT": target.Name}
+	m.function.version.Config.Emits = []string{target.Name}
+	raw, err := h.raw(ctx, shards, false)
+	if err != nil {
+		return nil, err
+	}
+	runs := 0
+	r, err := compare("pipeline.go.emit", "records/s", "", 15*time.Second, func() (float64, error) {
+		runs++
+		name := fmt.Sprint("emit", runs)
+		if _, err := m.streams.Create(ctx, target, stream.Config{Shards: shards}); err != nil {
+			return 0, err
+		}
+		began := time.Now()
+		if _, err := m.manager.Create(ctx, name, triggers.Config{
+			Function: "noop", Stream: benched.Name, BatchSize: 1000, Position: stream.Position{Kind: stream.TrimHorizon},
+		}, true); err != nil {
+			return 0, err
+		}
+		if err := m.manager.WaitDrained(ctx, name); err != nil {
+			return 0, err
+		}
+		took := time.Since(began)
+		stats, err := m.streams.Stats(ctx, target)
+		if err != nil {
+			return 0, err
+		}
+		var got uint64
+		for _, s := range stats {
+			got += s.Records
+		}
+		if got != records {
+			return 0, fmt.Errorf("%d records were emitted, want %d", got, records)
+		}
+		return records / took.Seconds(), errors.Join(m.manager.Delete(ctx, name), m.streams.Delete(ctx, target))
+	}, func() (float64, error) { return raw.publish(ctx, time.Hour, records) })
+	return []result{r}, err
 }
 
 // latency: one record at a time into an idle mill; from before the put until

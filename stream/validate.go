@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%w: record size of %d bytes: want whole KiB from 1024 to 10240", ErrInvalid, c.RecordBytes))
 	}
 	if c.MaxBytes != 0 && c.MaxBytes < int64(c.RecordBytes) {
-		errs = append(errs, fmt.Errorf("%w: at most %d bytes kept: want 0 (no limit) or room for one record of %d bytes", ErrInvalid, c.MaxBytes, c.RecordBytes))
+		errs = append(errs, fmt.Errorf("%w: a quota of %d bytes: want 0 (none), or room for at least one record of the largest size, %d bytes", ErrInvalid, c.MaxBytes, c.RecordBytes))
 	}
 	return errors.Join(errs...)
 }

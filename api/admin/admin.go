@@ -110,6 +110,8 @@ type Triggers interface {
 	List(ctx context.Context) ([]triggers.Mapping, error)
 	Status(ctx context.Context, name string) (TriggerStatus, error)
 	WaitDrained(ctx context.Context, name string) error
+	// OutputProblem says what keeps outputs of a mapping from their streams, or nothing.
+	OutputProblem(mapping string) string
 	// Redrive reports from one goroutine at a time.
 	Redrive(ctx context.Context, name string, letters []dlq.Letter, rate float64, report func(Redriven)) error
 	Seek(ctx context.Context, name string, to stream.Position, dry bool) (triggers.Mapping, []SeekShard, error)

@@ -115,7 +115,7 @@ func (h *handler) redrive(w http.ResponseWriter, r *http.Request) error {
 		return newError(CodeTriggerNotFound, "trigger %s is being removed", name).Named(name)
 	}
 	if !m.Enabled && !spec.DryRun {
-		return newError(CodeTriggerStopped, "trigger %s is paused: nothing can be redriven", name).Named(name).Do("let it run", "wasmill trigger resume "+name)
+		return newError(CodeTriggerStopped, "trigger %s is paused: nothing can be redriven", name).Named(name)
 	}
 	letters, err := h.chosen(ctx, m, spec)
 	if err != nil {

@@ -37,6 +37,7 @@ func (h *handler) listTriggers(w http.ResponseWriter, r *http.Request) error {
 		if !there[m.StreamID] {
 			out[i].Problem = streamGone(m)
 		}
+		out[i].Outputs = h.Triggers.OutputProblem(m.ID)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"triggers": out})
 	return nil
@@ -261,6 +262,10 @@ func notDrained(m triggers.Mapping, st TriggerStatus, timeout time.Duration) err
 		if s.Problem != "" {
 			e.Details["problem"] = s.Problem
 		}
+	}
+	if st.Outputs != "" {
+		e.Message += "; " + st.Outputs
+		e.Details["outputs"] = st.Outputs
 	}
 	if !m.Enabled {
 		e.Message += "; it is paused"

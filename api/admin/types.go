@@ -498,7 +498,16 @@ func ParseFrom(text string, now time.Time) (stream.Position, error) {
 		}
 		return stream.Position{Kind: kind, Sequence: seq}, nil
 	}
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		return stream.Position{}, fmt.Errorf("%q is no sequence number, which has 56 digits; a time in Unix seconds is @%s", text, text)
+	}
 	t, err := ParseTime(text, now)
+	if d, e := ParseDuration(text); err != nil && e == nil && d > 0 {
+		return stream.Position{}, fmt.Errorf("%q is no place in a stream; did you mean -%s, that long ago?", text, text)
+	}
+	if strings.EqualFold(text, "now") {
+		return stream.Position{}, fmt.Errorf("%q is no place in a stream; did you mean latest?", text)
+	}
 	if err != nil {
 		return stream.Position{}, fmt.Errorf("%q is no place in a stream: want trim-horizon, latest, a time (2026-01-02T15:04:05Z, -15m, @1767366245), at:SEQUENCE or after:SEQUENCE", text)
 	}

@@ -11,10 +11,11 @@ import (
 func (c *cli) streamPut() *cobra.Command {
 	p := putter{c: c}
 	var data, file, key, field string
+	raw := false
 	cmd := &cobra.Command{
 		Use: "put NAME", Short: "Put records into a stream", Args: takes("NAME"), ValidArgsFunction: c.names(streamNames),
 		Long: help("Puts one record, --data, or every line of a file or of standard input as a record of its own.",
-			"Empty lines are passed over. Records go in batches of 500, several at once; records of one key",
+			"Empty lines are passed over; with --raw the whole of it is one record. Records go in batches of 500, several at once; records of one key",
 			"keep their order. A line that cannot be a record is refused, and the others are put.",
 			"",
 			"Cut short, it waits for the answers of the calls under way and counts exactly: what was put, what was",
@@ -52,6 +53,13 @@ func (c *cli) streamPut() *cobra.Command {
 				}
 				return p.one(cmd.Context(), []byte(data))
 			}
+			if raw {
+				record, err := readRecord(c, file)
+				if err != nil {
+					return err
+				}
+				return p.one(cmd.Context(), record)
+			}
 			in, total := c.in, int64(0)
 			if file != "" && file != "-" {
 				f, err := os.Open(file)
@@ -72,9 +80,18 @@ func (c *cli) streamPut() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&data, "data", "", "one record's `data`")
 	f.StringVarP(&file, "file", "f", "", "a `file` of one record a line; - is standard input, the default")
+	f.BoolVar(&raw, "raw", false, "the file, or standard input, is one record, byte for byte")
 	f.StringVar(&key, "key", "", "partition `key`: $.path into each record, or one for all")
 	f.StringVar(&field, "key-field", "", "partition key: that `field` of each record, by its literal name")
 	f.StringVar(&p.hashKey, "hash-key", "", "explicit hash `key` of all records, 0 to 2^128-1")
 	f.IntVar(&p.parallel, "parallel", 4, "`calls` at once, 1 to 64")
 	return cmd
+}
+
+// readRecord reads a file, or standard input, whole.
+func readRecord(c *cli, file string) ([]byte, error) {
+	if file == "" || file == "-" {
+		return readAll(c.in)
+	}
+	return os.ReadFile(file)
 }

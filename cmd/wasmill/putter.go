@@ -138,8 +138,16 @@ func (p *putter) one(ctx context.Context, data []byte) error {
 	if r.Error != nil {
 		return r.Error
 	}
+	p.nearlyFull(ctx)
 	return p.c.done(map[string]any{"stream": p.stream, "records": 1, "bytes": len(data), "key": e.Key, "shard": r.Shard, "sequence": r.Sequence},
 		printLine(r.Shard+"  "+r.Sequence))
+}
+
+// nearlyFull warns of a stream that will soon take no more.
+func (p *putter) nearlyFull(ctx context.Context) {
+	if v, err := p.c.server().Stream(ctx, p.stream); err == nil && v.Warning != "" {
+		p.c.warn(v.Warning)
+	}
 }
 
 // all puts every line of in. Each key belongs to one worker, which has one call
@@ -537,6 +545,7 @@ func (p *putter) finish(ctx context.Context, took time.Duration) error {
 		e = admin.NewError(admin.CodePutPartly, "the first that was refused: %s (%s)", p.refusal.Message, p.refusal.Code).With("cause", p.refusal)
 	default:
 		p.c.say("%s", summary)
+		p.nearlyFull(ctx)
 		return p.c.done(data, nil)
 	}
 	e.Message += "; " + summary

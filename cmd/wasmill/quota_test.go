@@ -17,13 +17,22 @@ func TestAStreamsQuotaIsShownAndChanged(t *testing.T) {
 	if out := w.ok("stream", "get", "free"); !strings.Contains(out, "none") {
 		t.Errorf("stream get:\n%s", out)
 	}
+	// Who puts is told before it is full.
+	w.in = strings.Repeat(strings.Repeat("x", 100<<10-1)+"\n", 8)
+	if o := w.run("stream", "put", "orders", "--key", "k"); o.status != 0 || strings.Contains(o.err, "warning") {
+		t.Errorf("put to 78 %%: %+v", o)
+	}
+	w.in = strings.Repeat("x\n", 51200) // one record
+	if o := w.run("stream", "put", "orders", "--raw", "--key", "k"); o.status != 0 || !strings.Contains(o.err, "warning: the stream holds") {
+		t.Errorf("put to 88 %%: %+v", o)
+	}
 	w.in = strings.Repeat(strings.Repeat("x", 100<<10-1)+"\n", 12)
 	put := w.run("stream", "put", "orders", "--file", "-", "--key", "k")
 	if put.status != 1 || !strings.Contains(put.err, admin.CodeStreamFull) || !strings.Contains(put.err, "wasmill stream update orders --max-bytes") {
 		t.Errorf("put: exit status %d\n%s", put.status, put.err)
 	}
 	o := w.run("stream", "get", "orders")
-	if !strings.Contains(o.out, "1000 KiB of 1.00 MiB  98 %") || !strings.Contains(o.err, "warning: the stream holds 1024000 of the 1048576 bytes that it may") {
+	if !strings.Contains(o.out, "1000 KiB of 1.00 MiB  98 %") || !strings.Contains(o.err, "warning: the stream holds 1024001 of the 1048576 bytes that it may") {
 		t.Errorf("stream get of a full stream:\n%s%s", o.out, o.err)
 	}
 

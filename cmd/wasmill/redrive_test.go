@@ -99,7 +99,7 @@ func TestTheFailureLoop(t *testing.T) {
 		t.Errorf("emitted %+v", records)
 	}
 	w.fails(3, admin.CodeLetterNotFound, "dlq", "show", letters[1].ID)
-	if o := w.run("dlq", "redrive", "t"); o.status != 0 || !strings.Contains(o.err, "no dead letters of trigger t match") {
+	if o := w.run("dlq", "redrive", "t"); o.status != 0 || !strings.Contains(o.err, "trigger t has no dead letters") {
 		t.Errorf("%+v", o)
 	}
 	if out := w.ok("trigger", "wait", "t", "--drained", "--json"); !strings.Contains(out, `"done":2`) {

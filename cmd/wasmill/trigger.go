@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,12 +146,17 @@ func (c *cli) triggerLs() *cobra.Command {
 			return c.done(map[string]any{"triggers": notNil(all)}, func(w io.Writer) {
 				var rows [][]any
 				heading := "NAME STREAM FUNCTION STATE BATCH PARALLEL RETRIES"
+				states := make([]string, len(all))
+				for i, t := range all {
+					states[i] = triggerState(t)
+					all[i].Problem = cmp.Or(t.Problem, t.Outputs)
+				}
 				problems := slices.ContainsFunc(all, func(t admin.Trigger) bool { return t.Problem != "" })
 				if problems {
 					heading += " PROBLEM"
 				}
-				for _, t := range all {
-					row := []any{t.Name, t.Stream, target(t), triggerState(t), t.BatchSize, t.Parallel, attempts(t.Retries)}
+				for i, t := range all {
+					row := []any{t.Name, t.Stream, target(t), states[i], t.BatchSize, t.Parallel, attempts(t.Retries)}
 					if problems {
 						row = append(row, t.Problem)
 					}

@@ -103,7 +103,7 @@ func (m *Manager) Redrive(ctx context.Context, name string, letters []dlq.Letter
 // refused says why a letter cannot be delivered to any function.
 func refused(l *dlq.Letter) error {
 	if l.Kind == dlq.KindOutput {
-		return fmt.Errorf("it is an output on its way to %s, which is gone, and no record of a trigger; put it into a stream yourself, from: wasmill dlq show %s --raw", l.Stream, l.ID)
+		return fmt.Errorf("it is an output on its way to %s, which is gone, and no record of a trigger; put it into a stream yourself: wasmill dlq show %s --raw | wasmill stream put STREAM --raw --key %s", l.Stream, l.ID, l.PartitionKey)
 	}
 	if l.Reason == dlq.PayloadTooLarge {
 		return errors.New("its event exceeds 6 MB, which no function is handed; look at its record with: wasmill dlq show " + l.ID)

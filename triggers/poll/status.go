@@ -34,6 +34,10 @@ type ShardStatus struct {
 	Machine *shard.Status `json:"machine,omitempty"` // nil when the trigger is paused
 }
 
+// OutputProblem says what keeps what a mapping's function has emitted from its
+// streams, or nothing.
+func (m *Manager) OutputProblem(mapping string) string { return m.d.Relay.Problem(mapping) }
+
 // Status reports a trigger's place in each shard, running or not.
 func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	mp, err := m.Get(ctx, name)

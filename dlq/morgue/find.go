@@ -48,7 +48,7 @@ func (m *Morgue) Get(ctx context.Context, id string) (dlq.Letter, error) {
 	if _, ok := dlq.SourceOf(id); !ok {
 		return dlq.Letter{}, fmt.Errorf("%w: %q is no id of a dead letter", dlq.ErrNotFound, id)
 	}
-	t, unread := m.ties(ctx)
+	t, unread := m.ties(ctx, id)
 	if unread != nil && !damaged(unread) {
 		return dlq.Letter{}, unread
 	}

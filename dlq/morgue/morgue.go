@@ -163,52 +163,12 @@ type ties struct {
 	settled map[string]bool // they are no more, and may not be removed yet
 }
 
-// ties asks all sources. Who looks for letters asks first: what is settled before
-// is then known to be so, or is removed already.
-func (m *Morgue) ties(ctx context.Context) (t ties, unread error) {
-	t = ties{map[string]bool{}, map[string]bool{}}
-	unread, err := m.sources(ctx, func(src triggers.Source) error {
-		under, settled, err := m.journals.Redrives(ctx, src)
-		for _, id := range under {
-			t.under[id] = true
-		}
-		for _, id := range settled {
-			t.settled[id] = true
-		}
-		return err
-	})
-	return t, cmp.Or(err, unread)
-}
-
-// sources calls fn for each that has a journal. One that is damaged is told of by
-// unread and does not keep the others from their turn.
-func (m *Morgue) sources(ctx context.Context, fn func(triggers.Source) error) (unread, err error) {
-	mappings, err := m.journals.Mappings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, mapping := range mappings {
-		sources, err := m.journals.Sources(ctx, mapping)
-		if errors.Is(err, journal.ErrNoJournal) {
-			continue // deleted meanwhile, so nothing waits in it
-		}
-		if err != nil {
-			if !damaged(err) {
-				return nil, err
-			}
-			unread = cmp.Or(unread, err)
-		}
-		for _, src := range sources {
-			err := fn(src)
-			if err != nil && !damaged(err) && !errors.Is(err, journal.ErrNoJournal) {
-				return nil, err
-			}
-			if damaged(err) {
-				unread = cmp.Or(unread, err)
-			}
-		}
-	}
-	return unread, nil
+// ties asks the journals, about all letters if there are no ids. Who looks for
+// letters asks first: what is settled before is then known to be so, or is
+// removed already.
+func (m *Morgue) ties(ctx context.Context, ids ...string) (t ties, unread error) {
+	t.under, t.settled, unread = m.journals.Ties(ctx, ids...)
+	return t, unread
 }
 
 // each hands over every visible letter that f chooses. superseded are ids of
@@ -254,17 +214,24 @@ func (m *Morgue) each(ctx context.Context, f *Filter, fn func(dlq.Letter)) (supe
 // never were: of the sources that pick takes, or all if it is nil. A journal that
 // is damaged keeps back its own letters, and is told of by the error.
 func (m *Morgue) waiting(ctx context.Context, pick func(triggers.Source) bool) ([]dlq.Letter, error) {
-	var out []dlq.Letter
-	unread, err := m.sources(ctx, func(src triggers.Source) error {
-		if pick != nil && !pick(src) {
-			return nil
-		}
-		letters, err := m.waitingOf(ctx, src)
-		out = append(out, letters...)
-		return err
-	})
+	sources, err := m.journals.Waiting(ctx)
 	if err != nil {
 		return nil, err
+	}
+	var out []dlq.Letter
+	var unread error
+	for _, src := range sources {
+		if pick != nil && !pick(src) {
+			continue
+		}
+		letters, err := m.waitingOf(ctx, src)
+		if err != nil && !damaged(err) && !errors.Is(err, journal.ErrNoJournal) {
+			return nil, err
+		}
+		if damaged(err) {
+			unread = cmp.Or(unread, err)
+		}
+		out = append(out, letters...)
 	}
 	return out, unread
 }

@@ -179,6 +179,9 @@ func (m *Morgue) keep(ctx context.Context, lane store.Lane, goes func(store.Tail
 	for {
 		// The tail first: a mark read after it cannot be too new.
 		tail, err := m.graves.Tail(ctx, lane)
+		if damaged(err) {
+			return false, nil // it tells no position, and what is to go are others
+		}
 		if err != nil {
 			return false, err
 		}
@@ -210,7 +213,8 @@ func (m *Morgue) keep(ctx context.Context, lane store.Lane, goes func(store.Tail
 
 // Trim deletes what has been in the morgue for longer than [dlq.Retention]; the
 // relay calls it now and then. Letters disappear from lists at the hour, whenever
-// it runs.
+// it runs. A message that is damaged goes at its time like the others: what comes
+// into its lane again for want of a position has expired as well.
 func (m *Morgue) Trim(ctx context.Context) error {
 	lanes, err := m.graves.Lanes(ctx)
 	if err != nil || len(lanes) == 0 {
@@ -221,7 +225,7 @@ func (m *Morgue) Trim(ctx context.Context) error {
 	var newest uint64
 	for lane := range lanes {
 		tail, err := m.graves.Tail(ctx, lane)
-		if err != nil {
+		if err != nil && !damaged(err) {
 			return err
 		}
 		newest = max(newest, tail.Sequence)

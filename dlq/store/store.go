@@ -185,14 +185,15 @@ func decode(e ledger.Entry) (Message, error) {
 	return m, nil
 }
 
-// Tail reads the newest message of lane.
+// Tail reads the newest message of lane. If that is damaged ([ErrCorrupt]), the
+// sequence is returned all the same.
 func (s *Store) Tail(ctx context.Context, lane Lane) (Tail, error) {
 	e, found, err := s.l.Last(ctx, subject(lane))
 	if err != nil || !found {
 		return Tail{}, wrap(err)
 	}
 	m, err := decode(e)
-	return Tail{m.Sequence, m.Position}, err
+	return Tail{e.Sequence, m.Position}, err
 }
 
 // Append stores the letter of lane that has position at, unless it or a later

@@ -33,9 +33,6 @@ type Cargo struct {
 // Size is how many things there are in the cargo.
 func (c *Cargo) Size() int { return len(c.Letters) + len(c.Outputs) + len(c.Redriven) }
 
-// weight is what an output counts in [Store.Backlog].
-func weight(o *triggers.Output) int64 { return int64(len(o.PartitionKey) + len(o.Data)) }
-
 // index says whose outputs there are, in order.
 type index struct {
 	trigger string
@@ -52,6 +49,14 @@ type group struct {
 func (x *index) outputs() (n int) {
 	for _, g := range x.groups {
 		n += g.count
+	}
+	return n
+}
+
+// bytes counts those of all payloads.
+func (x *index) bytes() (n int64) {
+	for _, g := range x.groups {
+		n += int64(g.size)
 	}
 	return n
 }

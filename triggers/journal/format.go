@@ -58,8 +58,11 @@ type blobs struct {
 	sequences []uint64
 }
 
+// size is how many things there are in the cargo.
+func (c *commit) size() int { return c.count + c.index.outputs() + len(c.redriven) }
+
 // laden says whether the commit has cargo.
-func (c *commit) laden() bool { return c.count+len(c.index.groups)+len(c.redriven) > 0 }
+func (c *commit) laden() bool { return c.size() > 0 }
 
 // cargoUpTo is the newest commit with cargo, this one or one before it; 0: none.
 func (c *commit) cargoUpTo() uint64 {

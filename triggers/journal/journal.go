@@ -48,6 +48,8 @@ type Journal struct {
 	open []*decision
 	// unheard is what was stored since the last call that ended well.
 	unheard heardNot
+	found   int  // size of cargo that the call under way has found stored
+	listed  bool // among the sources of the mapping
 }
 
 // decision is a commit that may be sent several times, always the same.
@@ -77,7 +79,10 @@ func (d *decision) fill(letters []dlq.Letter, outputs []triggers.Output, redrive
 	return nil
 }
 
-func (d *decision) laden() bool { return len(d.buried)+len(d.outputs)+len(d.redriven) > 0 }
+// size is how many things there are in the cargo.
+func (d *decision) size() int { return len(d.buried) + len(d.outputs) + len(d.redriven) }
+
+func (d *decision) laden() bool { return d.size() > 0 }
 
 func (d *decision) same(o *decision) bool {
 	return bytes.Equal(d.body, o.body) && bytes.Equal(d.wire, o.wire) && bytes.Equal(d.index, o.index) &&
@@ -108,6 +113,7 @@ func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, cargo Carg
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	j.found = 0
 	err := j.commit(ctx, &cp, &cargo)
 	if err == nil {
 		j.unheard = heardNot{}
@@ -115,8 +121,9 @@ func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, cargo Carg
 	if errors.Is(err, triggers.ErrFenced) {
 		j.fenced.Store(true)
 	}
-	if err == nil || len(j.open) > 0 { // there, or perhaps there
-		j.store.committed(j.src, cargo.Size())
+	j.store.left(j)
+	if err == nil || len(j.open) > 0 || j.found > 0 { // there, or perhaps there
+		j.store.committed(j.src, cargo.Size()+j.found)
 	}
 	return err
 }
@@ -279,6 +286,7 @@ func (j *Journal) settle(ctx context.Context, d *decision) (next *decision, done
 			return nil, true, nil
 		}
 		j.unheard.add(o)
+		j.found += o.size()
 		next, err := d.without(j.unheard)
 		return next, false, err
 	}
@@ -310,6 +318,10 @@ func (j *Journal) send(ctx context.Context, d *decision) error {
 	}
 	if len(j.open) == 0 || j.open[len(j.open)-1] != d {
 		j.open = append(j.open, d)
+	}
+	if !j.listed {
+		j.store.listed(j.src)
+		j.listed = true
 	}
 	j.store.crash("before commit")
 	send := func() (uint64, error) { return j.ledger.Append(ctx, j.subject, j.last, d.ready) }
@@ -399,9 +411,13 @@ func (j *Journal) ascertain(ctx context.Context) error {
 	}
 	for _, o := range j.open {
 		if o.attempt == newest.attempt {
+			news := newest.cargoUpTo() > j.sure.Load()
 			j.tip.Store(newest.sequence)
 			j.sure.Store(newest.cargoUpTo())
 			j.store.book(j.src, newest.sequence, o)
+			if news {
+				j.store.committed(j.src, o.size())
+			}
 		}
 	}
 	return nil
@@ -416,6 +432,7 @@ func (j *Journal) end(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	j.store.left(j)
 	if len(j.open) == 0 {
 		return nil
 	}

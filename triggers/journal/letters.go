@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/wasmill/wasmill/internal/ledger"
-	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/triggers"
 )
 
@@ -97,9 +96,7 @@ func (s *Store) Confirm(ctx context.Context, src triggers.Source, upTo uint64) e
 			s.confirmed(src, mark)
 			return nil
 		}
-		if err := s.srv.Admit(natsd.Journal, 64); err != nil {
-			return s.about(src, err)
-		}
+		// No reserve is kept of a mark: it is what makes room.
 		s.confirmed(src, mark) // and no more, until the next one is on disk
 		_, last = s.ledger(src.Mapping).Append(ctx, subject(kindMark, src), sequence, encodeMark(upTo))
 		switch {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,9 +31,9 @@ var (
 )
 
 // Store is the journals of all mappings of one server. There is one Store for a
-// server at a time: at the first use of a mapping's journal it takes blobs that
-// no commit names for leftovers of a process that has died. Safe for concurrent
-// use.
+// server at a time: what it has read of a mapping's journal it keeps in memory, and
+// at the first look it takes blobs that no commit names for leftovers of a process
+// that has died. Safe for concurrent use.
 type Store struct {
 	srv *natsd.Server
 	log *slog.Logger
@@ -49,14 +47,26 @@ type Store struct {
 	handles  map[triggers.Source]*Journal
 	swept    map[string]*sweep // by mapping
 	watchers []func(triggers.Source, int)
-	accounts map[triggers.Source]*account
 	marks    map[triggers.Source]uint64 // written by this process
+	// mappings have a journal, or had one until it was deleted while they were
+	// listed: false. They are all there are once complete is set.
+	mappings map[string]bool
+	complete bool
+	unread   map[string]bool // of these, the ones that nobody has looked into
+	accounts map[triggers.Source]*account
+	ties     map[string]tie               // of dead letters by id, as accounts have it
+	pending  map[triggers.Source]bool     // have cargo that is not confirmed, by their accounts
+	loose    map[triggers.Source]bool     // accounts are missing, or may be outdated
+	unsure   map[triggers.Source]*Journal // have a commit whose caller has gone away
 }
 
-// sweep is the one clearing-up of a mapping's journal in this process.
+// sweep is the one look into a mapping's journal when this process begins to use
+// it.
 type sweep struct {
-	done chan struct{} // closed by who made it, err is set by then
-	err  error
+	done      chan struct{} // closed by who made it, err and abandoned are set by then
+	err       error
+	abandoned bool              // for the context of who made it was over
+	sources   []triggers.Source // sorted; guarded by Store.mu
 }
 
 // Open gives access to the journals on srv. It reads nothing yet.
@@ -65,7 +75,9 @@ func Open(srv *natsd.Server, o Options) *Store {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Store{srv: srv, log: o.Logger, handles: map[triggers.Source]*Journal{}, swept: map[string]*sweep{},
-		accounts: map[triggers.Source]*account{}, marks: map[triggers.Source]uint64{}}
+		marks: map[triggers.Source]uint64{}, mappings: map[string]bool{}, unread: map[string]bool{},
+		accounts: map[triggers.Source]*account{}, ties: map[string]tie{}, pending: map[triggers.Source]bool{},
+		loose: map[triggers.Source]bool{}, unsure: map[triggers.Source]*Journal{}}
 }
 
 func (s *Store) crash(point string) {
@@ -75,7 +87,8 @@ func (s *Store) crash(point string) {
 }
 
 // Watch calls fn after each commit, one of unknown outcome too, with its source
-// and how many things its cargo has. fn must not block, and not call back into the journal.
+// and how many things its cargo has. One that is found to be there later is told
+// of again. fn must not block, and not call back into the journal.
 func (s *Store) Watch(fn func(src triggers.Source, cargo int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +144,11 @@ func (s *Store) Create(ctx context.Context, mapping string) error {
 	if err := check(triggers.Source{Mapping: mapping, Shard: "any"}); err != nil {
 		return err
 	}
-	if err := s.ledger(mapping).Create(ctx, "j."+mapping+".>"); err != nil {
+	err := s.ledger(mapping).Create(ctx, "j."+mapping+".>")
+	s.mu.Lock()
+	s.mappings[mapping], s.unread[mapping] = true, true // after an error it may be there
+	s.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("journal of mapping %s: %w", mapping, err)
 	}
 	return nil
@@ -151,80 +168,37 @@ func (s *Store) Delete(ctx context.Context, mapping string) error {
 			}
 		}
 	}
-	sources, err := s.Sources(ctx, mapping)
-	if errors.Is(err, ErrNoJournal) {
-		return nil
+	// What is stored decides here, not what this process knows of it.
+	err := s.ready(ctx, mapping)
+	var subjects map[string]uint64
+	if err == nil {
+		subjects, err = s.subjects(ctx, mapping)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoJournal) {
 		return err
 	}
-	for _, src := range sources {
+	for _, src := range sources(mapping, subjects) {
 		if rest, err := s.Unrelayed(ctx, src); err != nil {
 			return err
 		} else if rest {
 			return fmt.Errorf("delete journal of mapping %s: %s of generation %d: %w", mapping, src.Shard, src.Generation, ErrUnrelayed)
 		}
 	}
-	if err := s.ledger(mapping).Remove(ctx); err != nil {
-		return fmt.Errorf("journal of mapping %s: %w", mapping, err)
+	if err == nil {
+		if err := s.ledger(mapping).Remove(ctx); err != nil {
+			return fmt.Errorf("journal of mapping %s: %w", mapping, err)
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.swept, mapping)
-	maps.DeleteFunc(s.handles, func(src triggers.Source, _ *Journal) bool { return src.Mapping == mapping })
-	maps.DeleteFunc(s.accounts, func(src triggers.Source, _ *account) bool { return src.Mapping == mapping })
-	maps.DeleteFunc(s.marks, func(src triggers.Source, _ uint64) bool { return src.Mapping == mapping })
+	s.forget(mapping)
 	return nil
-}
-
-// Mappings lists the ids of all mappings that have a journal, sorted: disabled
-// and deleted ones too, as long as it is there.
-func (s *Store) Mappings(ctx context.Context) ([]string, error) {
-	names, err := ledger.Streams(ctx, s.srv, allSubjects)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, name := range names {
-		if id, ok := strings.CutPrefix(name, streamPrefix); ok {
-			out = append(out, id)
-		}
-	}
-	slices.Sort(out)
-	return out, nil
-}
-
-// Sources lists who has committed to the mapping's journal, all generations,
-// sorted.
-func (s *Store) Sources(ctx context.Context, mapping string) ([]triggers.Source, error) {
-	if err := s.ready(ctx, mapping); err != nil {
-		return nil, err
-	}
-	subjects, err := s.ledger(mapping).Subjects(ctx, "j."+mapping+"."+kindCommit+".>")
-	if err != nil {
-		return nil, s.about(triggers.Source{Mapping: mapping}, err)
-	}
-	var out []triggers.Source
-	for subj := range subjects {
-		if src, ok := source(mapping, subj); ok {
-			out = append(out, src)
-		}
-	}
-	slices.SortFunc(out, func(a, b triggers.Source) int {
-		if a.Generation != b.Generation {
-			return a.Generation - b.Generation
-		}
-		return strings.Compare(a.Shard, b.Shard)
-	})
-	return out, nil
 }
 
 // Excess counts the messages of each source beside its newest commit and mark:
 // what [Store.Trim] can purge at most. Sources without any are left out.
 func (s *Store) Excess(ctx context.Context, mapping string) (map[triggers.Source]uint64, error) {
-	subjects, err := s.ledger(mapping).Subjects(ctx, "j."+mapping+".>")
+	subjects, err := s.subjects(ctx, mapping)
 	if err != nil {
-		return nil, s.about(triggers.Source{Mapping: mapping}, err)
+		return nil, err
 	}
 	out := map[triggers.Source]uint64{}
 	for subj, n := range subjects {
@@ -297,12 +271,17 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 		return nil, nil, err
 	}
 	j := &Journal{store: s, src: src, owner: owner, ledger: s.ledger(src.Mapping), subject: subject(kindCommit, src), turn: make(chan struct{}, 1)}
-	j.tip.Store(AllConfirmed) // nothing is sent before it is read
-	j.sure.Store(AllConfirmed)
 	j.turn <- struct{}{} // nobody commits, or takes from j, before it is read
 	defer func() { <-j.turn }()
+	sure := AllConfirmed // of this process's commits
 	s.mu.Lock()
 	old := s.handles[src]
+	if j.tip.Store(sure); old != nil {
+		// It may have a commit under way, which does not count before it is read.
+		sure = old.sure.Load()
+		j.tip.Store(old.tip.Load())
+	}
+	j.sure.Store(sure)
 	s.handles[src] = j
 	s.mu.Unlock()
 	if old != nil {
@@ -325,7 +304,7 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 	if err != nil {
 		return nil, nil, err
 	}
-	s.keep(src, a)
+	s.keep(src, a, j)
 	if c == nil {
 		j.epoch = 1
 		j.tip.Store(0)
@@ -335,78 +314,9 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 	j.epoch, j.last, j.cargo = c.epoch+1, c.sequence, c.cargoUpTo()
 	j.tip.Store(j.last)
 	j.sure.Store(j.cargo)
+	j.listed = true
+	if j.cargo > sure {
+		s.committed(src, max(c.size(), 1)) // nobody was sure of it
+	}
 	return j, &c.checkpoint, nil
-}
-
-// ready sweeps the mapping's journal before its first use in this process, when
-// no commit can be under way.
-func (s *Store) ready(ctx context.Context, mapping string) error {
-	s.mu.Lock()
-	w, there := s.swept[mapping]
-	if !there {
-		w = &sweep{done: make(chan struct{})}
-		s.swept[mapping] = w
-	}
-	s.mu.Unlock()
-	if there {
-		select {
-		case <-w.done:
-			return w.err
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	w.err = s.sweep(ctx, mapping)
-	if w.err != nil {
-		s.mu.Lock()
-		delete(s.swept, mapping) // the next one tries again
-		s.mu.Unlock()
-	}
-	close(w.done)
-	return w.err
-}
-
-// sweep deletes the blobs behind the newest commit of their source: no commit
-// names them, since it would come after them. Those before it go with the purge
-// of the commits that may name them.
-func (s *Store) sweep(ctx context.Context, mapping string) error {
-	l := s.ledger(mapping)
-	subjects, err := l.Subjects(ctx, "j."+mapping+".>")
-	if err != nil {
-		return s.about(triggers.Source{Mapping: mapping}, err)
-	}
-	for subj := range subjects {
-		src, ok := source(mapping, subj)
-		if !ok || subj != subject(kindBlob, src) {
-			continue
-		}
-		newest, err := s.newest(ctx, src)
-		if err != nil {
-			return err
-		}
-		if newest == nil && subjects[subject(kindCommit, src)] > 0 {
-			return s.about(src, errors.New("newest commit cannot be read"))
-		}
-		from := uint64(1)
-		if newest != nil {
-			from = newest.sequence + 1
-		}
-		var orphans []uint64
-		err = l.Scan(ctx, subj, from, math.MaxUint64, func(e ledger.Entry) error {
-			orphans = append(orphans, e.Sequence)
-			return nil
-		})
-		if err != nil {
-			return s.about(src, err)
-		}
-		for _, seq := range orphans {
-			if _, err := l.Delete(ctx, seq); err != nil {
-				return s.about(src, err)
-			}
-		}
-		if len(orphans) > 0 {
-			s.log.Info("swept blobs of a commit that never came", "mapping", mapping, "shard", src.Shard, "blobs", len(orphans))
-		}
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -55,7 +54,7 @@ func Classify(inv *Invocation, allowed []string, r *Result) {
 		r.Emits = nil
 		return
 	}
-	emits := r.Emits != nil || len(allowed) > 0 || bytes.Contains(r.Response, []byte(`"emit"`))
+	emits := r.Emits != nil || len(allowed) > 0 || mentionsEmit(r.Response)
 	if inv.Batch != nil && !inv.PartialReplies && !emits {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,19 +22,51 @@ const (
 	MaxPartitionKey = 256
 )
 
-const wantedEmit = `{"stream":"<name>","partitionKey":"<1 to 256 characters>","data":"<base64>","itemIdentifier":"<sequence number of a record of the batch, may be left out>"}`
+// WantedEmit is what a record to emit looks like in a reply, for people.
+const WantedEmit = `{"stream":"<name>","partitionKey":"<1 to 256 characters>","data":"<base64>","itemIdentifier":"<sequence number of a record of the batch, may be left out>"}`
+
+// ErrEmit means that a function has emitted what cannot be taken. The text says
+// which record and what to do; nothing of the invocation is emitted.
+var ErrEmit = errors.New("emit")
+
+// CheckTargets looks for the first record whose stream does not exist, or takes
+// no record of its size: an error that wraps [ErrEmit]. limit says how many bytes
+// of data and key a record of a stream may have, 0 if there is no such stream; it
+// is asked once for each, and its errors are returned as they are.
+func CheckTargets(emits []Emit, limit func(stream string) (int, error)) error {
+	limits := map[string]int{}
+	for i := range emits {
+		e := &emits[i]
+		most, known := limits[e.Stream]
+		if !known {
+			var err error
+			if most, err = limit(e.Stream); err != nil {
+				return err
+			}
+			limits[e.Stream] = most
+		}
+		n := len(e.Data) + len(e.PartitionKey)
+		switch {
+		case most <= 0:
+			return fmt.Errorf("%w %d goes to stream %s, which does not exist; create it with: wasmill stream create %s", ErrEmit, i, e.Stream, e.Stream)
+		case n > most:
+			return fmt.Errorf("%w %d has %d bytes of data and key; stream %s takes records of at most %d", ErrEmit, i, n, e.Stream, most)
+		}
+	}
+	return nil
+}
 
 // takeEmits moves what r's reply names under "emit" to r.Emits, unless the
 // environment had it there already, and checks it: see docs/abi.md. Without
-// allowed streams, "emit" is ours only if it is a list of records to emit that
-// has some, for these must not get lost unseen. The response is JSON.
+// allowed streams, "emit" is ours only if it has what looks like a record to
+// emit, for these must not get lost unseen. The response is JSON.
 func takeEmits(b *Batch, allowed []string, r *Result) error {
 	if len(r.Response) > 0 {
 		emits, rest, err := parseEmits(r.Response, b)
 		switch {
 		case r.Emits != nil: // they came beside it, and win
 			r.Response = rest
-		case err != nil && len(allowed) > 0:
+		case err != nil && (len(allowed) > 0 || meantAsEmits(r.Response)):
 			return err
 		case err == nil:
 			r.Emits, r.Response = emits, rest
@@ -58,7 +91,7 @@ func checkEmits(emits []Emit, b *Batch, allowed []string, function string) error
 	for i := range emits {
 		e := &emits[i]
 		if (i == 0 || e.Stream != emits[i-1].Stream) && !slices.Contains(allowed, e.Stream) {
-			return fmt.Errorf("emit %d is to stream %.130q, which the function may not emit to; allow it with: wasmill fn update %s%s",
+			return fmt.Errorf("emit %d is to stream %.130q, which the function may not emit to; allow it with: wasmill fn update %s%s (if a wasmill.toml deploys the function, in its emits, or the next deploy takes it back)",
 				i, e.Stream, function, emitFlags(allowed, emits))
 		}
 		switch n := utf8.RuneCountInString(e.PartitionKey); {
@@ -111,13 +144,19 @@ func needItems(emits []Emit) error {
 func parseEmits(response []byte, b *Batch) (emits []Emit, rest []byte, err error) {
 	rest = response
 	var list []byte
-	there := false
+	there, other := false, ""
 	for key, value := range members(response) {
-		if key == "emit" {
+		switch {
+		case key == "emit":
 			list, there = value, true // the last one counts, as everywhere in JSON
+		case strings.EqualFold(key, "emit") && looksLikeEmits(value):
+			other = key
 		}
 	}
-	if !there {
+	switch {
+	case !there && other != "":
+		return nil, rest, fmt.Errorf("the reply %w", wrongCase(other, "emit"))
+	case !there:
 		return nil, rest, nil
 	}
 	rest = without(response, "emit")
@@ -125,7 +164,7 @@ func parseEmits(response []byte, b *Batch) (emits []Emit, rest []byte, err error
 	case string(list) == "null":
 		return nil, rest, nil
 	case list[0] != '[':
-		return nil, rest, fmt.Errorf("emit is %s: want a list of %s", kindOf(list), wantedEmit)
+		return nil, rest, fmt.Errorf("emit is %s: want a list of %s", kindOf(list), WantedEmit)
 	}
 	for value := range elements(list) {
 		e, err := parseEmit(value, b)
@@ -142,10 +181,75 @@ func parseEmits(response []byte, b *Batch) (emits []Emit, rest []byte, err error
 	return emits, rest, nil
 }
 
+// wrongCase says that a key is nearly one of ours, as encoding/json makes it of a
+// Go struct without tags.
+func wrongCase(key, want string) error {
+	return fmt.Errorf("has %q: want %q, keys are matched with their case; in Go, tag the field `json:%q`", key, want, want)
+}
+
+// meantAsEmits says whether a reply of a function that may emit nothing has
+// records under "emit" all the same, well made or not.
+func meantAsEmits(response []byte) bool {
+	for key, value := range members(response) {
+		if strings.EqualFold(key, "emit") && looksLikeEmits(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// looksLikeEmits says whether a value is, or lists, an object with the keys of a
+// record to emit, in any case: nothing else has these by chance.
+func looksLikeEmits(value []byte) bool {
+	if value[0] == '[' {
+		for e := range elements(value) {
+			if e[0] == '{' && looksLikeEmits(e) {
+				return true
+			}
+		}
+		return false
+	}
+	var found [3]bool
+	for key := range members(value) {
+		for i, name := range []string{"stream", "partitionKey", "data"} {
+			found[i] = found[i] || strings.EqualFold(key, name)
+		}
+	}
+	return found == [3]bool{true, true, true}
+}
+
+// mentionsEmit says whether a reply may have a member "emit", in the cases that
+// people write it in.
+func mentionsEmit(response []byte) bool {
+	for _, key := range []string{`"emit"`, `"Emit"`, `"EMIT"`} {
+		if bytes.Contains(response, []byte(key)) {
+			return true
+		}
+	}
+	return false
+}
+
+// IgnoredEmits counts what a batch's reply, as [Classify] has left it, lists under
+// "emit" and what is emitted by nobody: another thing of that name, most likely,
+// or records that the function made so that nobody knows them.
+func IgnoredEmits(inv *Invocation, r *Result) (n int) {
+	if inv.Batch == nil || r.Outcome != Done && r.Outcome != Partial || !mentionsEmit(r.Response) || !json.Valid(r.Response) {
+		return 0
+	}
+	for key, value := range members(r.Response) {
+		if strings.EqualFold(key, "emit") && value[0] == '[' {
+			for range elements(value) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func parseEmit(value []byte, b *Batch) (Emit, error) {
 	e := Emit{Item: -1}
 	if value[0] != '{' {
-		return e, fmt.Errorf("is %s: want %s", kindOf(value), wantedEmit)
+		return e, fmt.Errorf("is %s: want %s", kindOf(value), WantedEmit)
 	}
 	var stream, key, data, item []byte
 	var other []string
@@ -167,10 +271,10 @@ func parseEmit(value []byte, b *Batch) (Emit, error) {
 		if raw == nil {
 			for _, k := range other {
 				if strings.EqualFold(k, name) {
-					return "", fmt.Errorf("has %q: want %q, keys are matched with their case", k, name)
+					return "", wrongCase(k, name)
 				}
 			}
-			return "", fmt.Errorf("has no %q: want %s", name, wantedEmit)
+			return "", fmt.Errorf("has no %q: want %s", name, WantedEmit)
 		}
 		s, ok := unquote(raw)
 		if !ok {
@@ -212,7 +316,7 @@ func parseEmit(value []byte, b *Batch) (Emit, error) {
 // trigger called it; an error says how the batch would have failed. The payload
 // tells the batch if it is a Kinesis event, else identifiers are taken on trust.
 func PreviewEmits(function string, payload, response []byte, allowed []string) ([]Emit, error) {
-	if !json.Valid(response) || len(allowed) == 0 && !bytes.Contains(response, []byte(`"emit"`)) {
+	if !json.Valid(response) || len(allowed) == 0 && !mentionsEmit(response) {
 		return nil, nil
 	}
 	r := Result{Response: response, Version: functions.Version{Function: function}}

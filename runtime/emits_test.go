@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -65,12 +66,20 @@ func TestEmitsOfAReply(t *testing.T) {
 		{"data that are no base64", `{"emit":[{"stream":"a","partitionKey":"k","data":"{}"}]}`, a, false, nil, ``, `emit 0 has data that is not base64 (the standard alphabet, with padding): "{}"`},
 		{"an empty key", `{"emit":[{"stream":"a","partitionKey":"","data":""}]}`, a, false, nil, ``, "emit 0, to stream a, has an empty partitionKey"},
 		{"a key of 257 characters", `{"emit":[{"stream":"a","partitionKey":"` + strings.Repeat("ü", 257) + `","data":""}]}`, a, false, nil, ``, "emit 0, to stream a, has a partitionKey of 257 characters: want 1 to 256"},
-		{"a stream that is not allowed", `{"emit":[` + good + `,{"stream":"c","partitionKey":"k","data":""}]}`, a, false, nil, ``, `emit 1 is to stream "c", which the function may not emit to; allow it with: wasmill fn update fn --emit a --emit b --emit c`},
+		{"a stream that is not allowed", `{"emit":[` + good + `,{"stream":"c","partitionKey":"k","data":""}]}`, a, false, nil, ``, `emit 1 is to stream "c", which the function may not emit to; allow it with: wasmill fn update fn --emit a --emit b --emit c (if a wasmill.toml deploys the function, in its emits, `},
 		{"an empty stream", `{"emit":[{"stream":"","partitionKey":"k","data":""}]}`, a, false, nil, ``, `emit 0 is to stream "", which the function may not emit to; allow it with: wasmill fn update fn --emit a --emit b`},
 		{"a stream that no shell should see", `{"emit":[{"stream":"c;ls","partitionKey":"k","data":""}]}`, a, false, nil, ``, `fn update fn --emit a --emit b`},
 		{"an item of another batch", `{"emit":[{"itemIdentifier":"9",` + good[1:] + `]}`, a, false, nil, ``, `emit 0 names item "9", which the batch has not`},
 		{"10,001 records", `{"emit":[` + strings.Repeat(good+",", 10_000) + good + `]}`, a, false, nil, ``, "emitted more than 10000 records in one invocation"},
 		{"emits of a function that may not", `{"emit":[` + good + `]}`, nil, false, nil, ``, "allow it with: wasmill fn update fn --emit a"},
+		{"emits without the tags, of a function that may not", `{"emit":[{"Stream":"a","PartitionKey":"k","Data":"eA=="}]}`, nil, false, nil, ``, "emit 0 has \"Stream\": want \"stream\", keys are matched with their case; in Go, tag the field `json:\"stream\"`"},
+		{"one of several that looks like an emit, of a function that may not", `{"emit":[7,{"stream":1,"partitionkey":2,"DATA":3}]}`, nil, false, nil, ``, "emit 0 is a number: want {"},
+		{"an emit that is in no list, of a function that may not", `{"emit":` + good + `}`, nil, false, nil, ``, "emit is an object: want a list of {"},
+		{"the member without its tag, of a function that may not", `{"Emit":[` + good + `]}`, nil, false, nil, ``, "the reply has \"Emit\": want \"emit\", keys are matched with their case; in Go, tag the field `json:\"emit\"`"},
+		{"the member without its tag", `{"Emit":[{"Stream":"a","PartitionKey":"k","Data":"eA=="}]}`, a, false, nil, ``, `the reply has "Emit": want "emit"`},
+		{"the member without its tag, beside the right one", `{"Emit":[` + good + `],"emit":[` + good + `]}`, a, false, []Emit{x(-1)}, `{"Emit":[` + good + `]}`, ""},
+		{"an object of other things, of a function that may not", `{"emit":{"stream":"a","data":1}}`, nil, false, nil, `{"emit":{"stream":"a","data":1}}`, ""},
+		{"texts of a function that may not", `{"emit":["stream","partitionKey","data"]}`, nil, false, nil, `{"emit":["stream","partitionKey","data"]}`, ""},
 		{"something else of a function that may not", `{"emit":[{"stream":"a"}]}`, nil, false, nil, `{"emit":[{"stream":"a"}]}`, ""},
 		{"a flag of a function that may not", `{"emit":true}`, nil, false, nil, `{"emit":true}`, ""},
 
@@ -297,4 +306,72 @@ func FuzzParseEmits(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestIgnoredEmitsAreThoseThatNobodyEmits(t *testing.T) {
+	const good = `{"stream":"a","partitionKey":"k","data":""}`
+	for _, tt := range []struct {
+		reply   string
+		allowed []string
+		partial bool
+		want    int
+	}{
+		{`{"emit":[{"topic":"a"},{"topic":"b"}]}`, nil, false, 2},
+		{`{"emit":["x"],"batchItemFailures":[{"itemIdentifier":"12"}]}`, nil, true, 1},
+		{`{"Emit":[1]}`, []string{"a"}, false, 1},
+		{`{"emit":[` + good + `]}`, []string{"a"}, false, 0}, // emitted
+		{`{"emit":[` + good + `]}`, nil, false, 0},           // failed, and said so
+		{`{"emit":[]}`, nil, false, 0},
+		{`{"emit":true}`, nil, false, 0},
+		{`{"n":{"emit":[1]}}`, nil, false, 0},
+		{`"emit"`, nil, false, 0},
+		{`not JSON "emit"`, nil, false, 0},
+		{``, nil, false, 0},
+	} {
+		inv := Invocation{Batch: ten(), PartialReplies: tt.partial}
+		r := Result{Response: []byte(tt.reply)}
+		Classify(&inv, tt.allowed, &r)
+		if n := IgnoredEmits(&inv, &r); n != tt.want {
+			t.Errorf("%s, allowed %q: %d, want %d", tt.reply, tt.allowed, n, tt.want)
+		}
+	}
+	if n := IgnoredEmits(&Invocation{}, &Result{Response: []byte(`{"emit":[1]}`)}); n != 0 {
+		t.Errorf("of a caller: %d", n)
+	}
+}
+
+func TestTargetsOfEmits(t *testing.T) {
+	down := errors.New("down")
+	asked := 0
+	limit := func(stream string) (int, error) {
+		asked++
+		switch stream {
+		case "a":
+			return 4, nil
+		case "down":
+			return 0, down
+		}
+		return 0, nil
+	}
+	for _, tt := range []struct {
+		emits []Emit
+		fault string
+	}{
+		{nil, ""},
+		{[]Emit{{"a", "key", []byte("x"), -1}, {"a", "k", nil, -1}, {"a", "key", []byte("x"), 3}}, ""},
+		{[]Emit{{"a", "k", nil, -1}, {"a", "key", []byte("xy"), -1}}, "emit 1 has 5 bytes of data and key; stream a takes records of at most 4"},
+		{[]Emit{{"a", "k", nil, -1}, {"b", "k", nil, -1}}, "emit 1 goes to stream b, which does not exist; create it with: wasmill stream create b"},
+	} {
+		asked = 0
+		err := CheckTargets(tt.emits, limit)
+		if tt.fault == "" && err != nil || tt.fault != "" && (!errors.Is(err, ErrEmit) || err.Error() != tt.fault) {
+			t.Errorf("%+v: %v, want %q", tt.emits, err, tt.fault)
+		}
+		if asked > 2 {
+			t.Errorf("asked %d times", asked)
+		}
+	}
+	if err := CheckTargets([]Emit{{"down", "k", nil, -1}}, limit); err != down {
+		t.Errorf("what is not the function's fault: %v", err)
+	}
 }

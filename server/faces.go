@@ -182,8 +182,8 @@ func (f replayFace) Replay(ctx context.Context, function, qualifier string, code
 	for _, l := range letters {
 		b.Records = append(b.Records, runtime.Record{Sequence: l.Sequence, PartitionKey: l.PartitionKey, Data: l.Data, Arrival: l.Arrival.UnixMilli()})
 	}
-	res, text := f.pool.Try(ctx, v, code, &runtime.Invocation{Batch: &b, PartialReplies: partial, Source: "replay"})
-	return res.Version, res, text, nil
+	res, text, err := f.pool.Try(ctx, v, code, &runtime.Invocation{Batch: &b, PartialReplies: partial, Source: "replay"})
+	return res.Version, res, text, err
 }
 
 type letterFace struct{ *morgue.Morgue }

@@ -255,12 +255,21 @@ func (h *handler) invoke(w http.ResponseWriter, r *http.Request) error {
 		out.StackTrace = res.StackTrace
 	}
 	if res.Outcome == runtime.Done {
-		emits, err := runtime.PreviewEmits(name, payload, res.Response, res.Version.Config.Emits)
-		for _, e := range emits {
-			out.Emits = append(out.Emits, Emit{e.Stream, e.PartitionKey, e.Data})
+		emits, problem := runtime.PreviewEmits(name, payload, res.Response, res.Version.Config.Emits)
+		if problem == nil {
+			if problem = h.checkTargets(r.Context(), emits); problem != nil && !errors.Is(problem, runtime.ErrEmit) {
+				return problem
+			}
 		}
-		if err != nil {
-			out.Emits, out.EmitProblem = nil, err.Error()
+		switch {
+		case problem != nil:
+			out.EmitProblem = problem.Error()
+		case len(emits) == 0:
+			out.EmitIgnored = runtime.IgnoredEmits(&runtime.Invocation{Batch: &runtime.Batch{}}, &res)
+		default:
+			for _, e := range emits {
+				out.Emits = append(out.Emits, Emit{e.Stream, e.PartitionKey, e.Data})
+			}
 		}
 	}
 	writeJSON(w, http.StatusOK, out)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func (h *handler) getLetter(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	l, err := h.Letters.Get(r.Context(), id)
 	if err != nil {
-		return h.ofLetter(err, id)
+		return h.ofLetter(r.Context(), err, id)
 	}
 	writeJSON(w, http.StatusOK, viewLetter(l, true))
 	return nil
@@ -78,17 +79,30 @@ func (h *handler) purgeLetters(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if n == 0 && f.ID != "" {
-		return h.ofLetter(dlq.ErrNotFound, f.ID)
+		return h.ofLetter(r.Context(), dlq.ErrNotFound, f.ID)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"purged": n})
 	return nil
 }
 
-func (h *handler) ofLetter(err error, id string) error {
+// ofLetter names a letter that is not there, and the one that has taken its place
+// if a redrive of it failed for good.
+func (h *handler) ofLetter(ctx context.Context, err error, id string) error {
 	e := h.toError(err)
-	if e.Code == CodeLetterNotFound {
-		e.Message = "there is no dead letter " + id
-		e.With("id", id)
+	if e.Code != CodeLetterNotFound {
+		return e
+	}
+	e.Message = "there is no dead letter " + id
+	e.With("id", id)
+	if _, ok := dlq.SourceOf(id); !ok {
+		return e
+	}
+	all, _ := h.Letters.List(ctx, LetterFilter{}) // it may be with any mapping; a suggestion only
+	for _, l := range all {
+		if slices.Contains(l.Earlier(), id) {
+			e.Message = "dead letter " + id + " was redriven, failed and was buried again as " + l.ID
+			return e.With("buriedAgain", l.ID).Do("look at it", "wasmill dlq show "+l.ID)
+		}
 	}
 	return e
 }

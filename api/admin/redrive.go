@@ -173,7 +173,7 @@ func (h *handler) chosen(ctx context.Context, m triggers.Mapping, spec RedriveSp
 	for _, id := range spec.IDs {
 		l, err := h.Letters.Get(ctx, id)
 		if err != nil {
-			return nil, h.ofLetter(err, id)
+			return nil, h.ofLetter(ctx, err, id)
 		}
 		if l.Trigger != m.Name && l.Mapping != m.ID {
 			return nil, newError(CodeBadRequest, "dead letter %s is of trigger %s, not of %s", id, l.Trigger, m.Name).With("trigger", l.Trigger)

@@ -14,6 +14,7 @@ import (
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
 )
 
 // Replayer runs dead letters without any effect on streams, checkpoints or the
@@ -21,7 +22,7 @@ import (
 type Replayer interface {
 	// Replay runs letters as one batch with the function's configuration, on that
 	// code or, with nil, on the code it has now. text is what it logged. Errors
-	// that wrap functions.ErrCode are the code's fault.
+	// that wrap functions.ErrCode are the code's fault, which res says too.
 	Replay(ctx context.Context, function, qualifier string, code []byte, letters []dlq.Letter, partial bool) (v functions.Version, res runtime.Result, text string, err error)
 }
 
@@ -61,10 +62,12 @@ func (h *handler) replayLetter(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), r.PathValue("id")
 	l, err := h.Letters.Get(ctx, id)
 	if err != nil {
-		return h.ofLetter(err, id)
+		return h.ofLetter(ctx, err, id)
 	}
 	if l.Kind == dlq.KindOutput {
-		return newError(CodeBadRequest, "dead letter %s is a record on its way to %s, not one that a function failed on: there is nothing to replay", id, l.Stream)
+		e := newError(CodeBadRequest, "dead letter %s is a record on its way to stream %s, not one that a function failed on: there is nothing to replay", id, StreamName(l.Stream))
+		e.Actions = []Action{{"take the record out", "wasmill dlq show " + id + " --raw"}}
+		return e.With("id", id)
 	}
 	code, err := io.ReadAll(http.MaxBytesReader(w, r.Body, functions.MaxCode))
 	if err != nil {
@@ -82,13 +85,13 @@ func (h *handler) replayLetter(w http.ResponseWriter, r *http.Request) error {
 	for _, l := range batch {
 		out.Letters = append(out.Letters, viewLetter(l, false))
 	}
-	if out.Current, err = h.run(ctx, l.Function, qualifier, nil, batch, partial); err != nil {
-		return err
-	}
-	if len(code) > 0 {
+	if len(code) > 0 { // first, for it may be refused
 		if out.Against, err = h.run(ctx, l.Function, qualifier, code, batch, partial); err != nil {
 			return err
 		}
+	}
+	if out.Current, err = h.run(ctx, l.Function, qualifier, nil, batch, partial); err != nil {
+		return err
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil
@@ -124,8 +127,18 @@ func (h *handler) batchOf(ctx context.Context, l dlq.Letter) ([]dlq.Letter, erro
 
 func (h *handler) run(ctx context.Context, function, qualifier string, code []byte, batch []dlq.Letter, partial bool) (*Run, error) {
 	v, res, log, err := h.Replayer.Replay(ctx, function, qualifier, code, batch, partial)
-	if err != nil {
+	switch {
+	case errors.Is(err, functions.ErrCode) && len(code) == 0:
+		// What is deployed and cannot run is how it is: an outcome.
+	case errors.Is(err, functions.ErrCode):
+		return nil, newError(CodeCodeRefused, "%s; want a WebAssembly module, or a folder to build one from", plain(err, functions.ErrCode))
+	case err != nil:
 		return nil, h.ofFunction(ctx, err, function, qualifier)
+	}
+	if err := h.checkTargets(ctx, res.Emits); errors.Is(err, runtime.ErrEmit) {
+		res.Fail(runtime.FunctionError, runtime.TypeBadEmits, "", "%v", err) // as its trigger would
+	} else if err != nil {
+		return nil, err
 	}
 	run := &Run{Function: v.Function, SHA256: v.Code.SHA256, Outcome: res.Outcome.String(), ErrorType: res.ErrorType, ErrorMessage: res.ErrorMessage,
 		Failures: res.Failures, DurationMS: milliseconds(res.Duration), MaxMemory: res.MaxMemory, Log: strings.ToValidUTF8(log, "\ufffd"),
@@ -138,6 +151,18 @@ func (h *handler) run(ctx context.Context, function, qualifier string, code []by
 		run.Emits = append(run.Emits, v)
 	}
 	return run, nil
+}
+
+// checkTargets looks whether the streams of emits are there and take them, as a
+// trigger does before it keeps any.
+func (h *handler) checkTargets(ctx context.Context, emits []runtime.Emit) error {
+	return runtime.CheckTargets(emits, func(name string) (int, error) {
+		d, err := h.Streams.Describe(ctx, stream.Local(name))
+		if errors.Is(err, stream.ErrNotFound) || err == nil && d.State != stream.Active {
+			return 0, nil
+		}
+		return d.RecordBytes, err
+	})
 }
 
 // ReplayLetter runs the dead letters of a letter's last batch on the function as

@@ -275,9 +275,11 @@ type Invocation struct {
 	Log          string          `json:"log,omitempty"` // its last 4 KB
 	// Emits are the records that the response would emit if it were that of a
 	// trigger's batch; an invocation emits nothing. EmitProblem says why such a
-	// batch would have failed instead.
+	// batch would have failed instead, EmitIgnored how much it lists under "emit"
+	// that is taken for another thing of that name.
 	Emits       []Emit `json:"emits,omitempty"`
 	EmitProblem string `json:"emitProblem,omitempty"`
+	EmitIgnored int    `json:"emitIgnored,omitempty"`
 }
 
 // Emit is a record that a function gives out.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/dlq"
 )
 
 func (c *cli) dlq() *cobra.Command {
@@ -62,6 +64,7 @@ func (c *cli) dlqLs() *cobra.Command {
 			}
 			if len(all) == 0 {
 				c.say("no dead letters")
+				c.noTrigger(cmd.Context(), f.Trigger)
 			}
 			if err := c.done(map[string]any{"deadLetters": notNil(all), "more": more}, func(w io.Writer) {
 				var rows [][]any
@@ -92,6 +95,16 @@ func (c *cli) dlqLs() *cobra.Command {
 	letterFlags(c, cmd, &f)
 	cmd.Flags().IntVar(&f.Limit, "limit", 100, "list the newest so `many`; 0: all")
 	return cmd
+}
+
+// noTrigger says that a trigger by whose name nothing was found is not there.
+func (c *cli) noTrigger(ctx context.Context, name string) {
+	if name == "" {
+		return
+	}
+	if _, err := c.server().Trigger(ctx, name); hasCode(err, admin.CodeTriggerNotFound) {
+		c.say("there is no trigger %s; triggers are listed by: wasmill trigger ls", name)
+	}
 }
 
 func failure(l admin.Letter) string {
@@ -155,7 +168,13 @@ type letterView struct {
 }
 
 func showLetter(w io.Writer, l admin.Letter) {
-	attempts := plural(l.Attempts, "attempt")
+	attempts, function := "", ""
+	if l.Attempts > 0 || l.Kind != dlq.KindOutput {
+		attempts = plural(l.Attempts, "attempt")
+	}
+	if l.Function != "" {
+		function = strings.TrimSuffix(l.Function+" version "+l.Version, " version ")
+	}
 	if !l.FirstFailure.IsZero() {
 		attempts += ", the first failed " + stamp(l.FirstFailure)
 	}
@@ -176,15 +195,24 @@ func showLetter(w io.Writer, l admin.Letter) {
 		burial = fmt.Sprintf(" (burial %d)", l.Burial)
 	}
 	facts(w, "dead letter", l.ID, "kind", kindOf(l), "state", redriveState(l), "reason", l.Reason, "error", failure(l), "attempts", attempts,
-		"buried", stamp(l.Buried)+burial+"  "+ago(l.Buried), "trigger", l.Trigger, "function", l.Function+" version "+l.Version, "code", code,
+		"buried", stamp(l.Buried)+burial+"  "+ago(l.Buried), "trigger", l.Trigger, "function", function, "code", code,
 		"last batch", batch, "its log", log, "stream", l.Stream, "shard", l.Shard, "sequence", l.Sequence, "key", oneLine([]byte(l.Key)), "hash key", l.HashKey,
 		"arrived", stamp(l.Arrival), "trace", l.TraceParent)
 	data := l.Payload()
 	kind, shown := decode(data)
 	fmt.Fprintf(w, "\nrecord (%s of %s):\n%s\n", size(len(data)), kind, strings.TrimRight(shown, "\n"))
+	if n := len(data) - mostHex; kind == binaryData && n > 0 {
+		fmt.Fprintf(w, "… and %s bytes more; all of it: wasmill dlq show %s --raw\n", count(n), l.ID)
+	}
 }
 
-// decode makes a record's data readable, and safe for a terminal.
+const (
+	binaryData = "binary data"
+	mostHex    = 256 // bytes of it that are shown
+)
+
+// decode makes a record's data readable, and safe for a terminal: of binary data
+// the beginning.
 func decode(data []byte) (kind, shown string) {
 	var pretty bytes.Buffer
 	switch {
@@ -195,7 +223,7 @@ func decode(data []byte) (kind, shown string) {
 	case utf8.Valid(data) && !bytes.ContainsFunc(data, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }):
 		return "text", printable(string(data))
 	}
-	return "binary data", hex.Dump(data)
+	return binaryData, hex.Dump(data[:min(len(data), mostHex)])
 }
 
 // printable keeps line breaks and takes out other control characters.
@@ -232,7 +260,9 @@ func (c *cli) dlqPurge() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(found) > 0 {
+			if len(found) == 0 {
+				c.noTrigger(cmd.Context(), f.Trigger)
+			} else {
 				if err := c.confirm(yes, purgeOf(len(found))); err != nil {
 					return err
 				}

@@ -75,7 +75,11 @@ func (c *cli) fnInvoke() *cobra.Command {
 			}
 			c.say("%s", c.paint(faint, fmt.Sprintf("%.1f ms, %s of memory, request %s", v.DurationMS, size(v.MaxMemory), v.ID)))
 			return c.done(v, func(w io.Writer) {
-				if len(v.Response) > 0 {
+				switch n := len(v.Response) - maxShown; {
+				case n > 0 && c.outTTY: // a program gets it whole
+					fmt.Fprintf(w, "%s\n", strings.ToValidUTF8(string(v.Response[:maxShown]), ""))
+					c.say("the response goes on for %s; it is whole in a file or pipe, and with --json", size(n))
+				case len(v.Response) > 0:
 					fmt.Fprintf(w, "%s\n", v.Response)
 				}
 				c.sayEmits(v)
@@ -92,6 +96,14 @@ func (c *cli) fnInvoke() *cobra.Command {
 	return cmd
 }
 
+// What of a record's key and data is shown where records are listed, and of a
+// response on a terminal.
+const (
+	mostKey  = 64
+	mostData = 200 // characters
+	maxShown = 16 << 10
+)
+
 // sayEmits tells what a trigger's batch would have emitted.
 func (c *cli) sayEmits(v admin.Invocation) {
 	const most = 10
@@ -99,12 +111,15 @@ func (c *cli) sayEmits(v admin.Invocation) {
 		c.warn("a trigger's batch would have failed with this reply: " + v.EmitProblem)
 		return
 	}
+	if v.EmitIgnored > 0 {
+		c.warn(fmt.Sprintf(`from a trigger the reply's "emit" would be ignored: it lists %d, none of which looks like a record to emit: %s`, v.EmitIgnored, runtime.WantedEmit))
+	}
 	if len(v.Emits) == 0 {
 		return
 	}
 	c.say("from a trigger this would emit %s (an invocation emits nothing):", plural(len(v.Emits), "record"))
 	for _, e := range v.Emits[:min(most, len(v.Emits))] {
-		c.say("  to %s, key %s: %s", e.Stream, oneLine([]byte(e.PartitionKey)), oneLine(e.Data))
+		c.say("  to %s, key %s: %s", e.Stream, cut(oneLine([]byte(e.PartitionKey)), mostKey), cut(oneLine(e.Data), mostData))
 	}
 	if n := len(v.Emits) - most; n > 0 {
 		c.say("  and %d more", n)

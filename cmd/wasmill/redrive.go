@@ -42,8 +42,8 @@ func (c *cli) dlqRedrive() *cobra.Command {
 			if len(spec.IDs) > 0 && (len(filters) > 0 || spec.Reason != "" || spec.Error != "" || !spec.Since.IsZero() || !spec.Before.IsZero()) {
 				return usage(cmd, "--id and a filter: want one of them")
 			}
-			if err := reasonKnown(admin.LetterFilter{Reason: spec.Reason}); err != nil {
-				return err
+			if spec.Reason != "" && !slices.Contains(admin.Reasons, string(spec.Reason)) {
+				return usageError{fmt.Errorf("--filter reason=%s: want %s", spec.Reason, strings.Join(admin.Reasons, ", "))}
 			}
 			var err error
 			if spec.Rate, err = parseRate(rate); err != nil {
@@ -120,14 +120,17 @@ func (c *cli) redrive(cmd *cobra.Command, trigger string, spec admin.RedriveSpec
 	shown.clear()
 	if err != nil {
 		if total > 0 {
-			c.say("%d of %d are through; repeat the command to complete the rest", ended, total)
+			c.say("%d of %d are through: %d done, %d buried again; repeat the command to complete the rest", ended, total, end.Done, end.Buried)
+			if end.Buried > 0 {
+				c.say("  without those that have failed again: --before %s", start.UTC().Format(time.RFC3339))
+			}
 		}
 		return err
 	}
 	data := map[string]any{"trigger": trigger, "total": total, "dryRun": spec.DryRun, "outcomes": end, "letters": notNil(letters)}
 	switch {
 	case total == 0:
-		c.say("no dead letters of trigger %s match", trigger)
+		c.say("trigger %s has no dead letters%s", trigger, map[bool]string{true: " that match"}[filtered(spec)])
 	case spec.DryRun:
 		c.say("would redrive %s, in this order; nothing was done", plural(total, "dead letter"))
 	default:
@@ -177,6 +180,11 @@ func (c *cli) redrive(cmd *cobra.Command, trigger string, spec admin.RedriveSpec
 	return e
 }
 
+// filtered says whether a redrive was asked for some letters only.
+func filtered(s admin.RedriveSpec) bool {
+	return len(s.IDs) > 0 || s.Reason != "" || s.Error != "" || s.Key != "" || !s.Since.IsZero() || !s.Before.IsZero()
+}
+
 func (c *cli) dlqReplay() *cobra.Command {
 	var against string
 	cmd := &cobra.Command{
@@ -201,6 +209,9 @@ func (c *cli) dlqReplay() *cobra.Command {
 				}
 			}
 			v, err := c.server().ReplayLetter(ctx, args[0], code)
+			if e, ok := errors.AsType[*admin.Error](err); ok && e.Code == admin.CodeCodeRefused {
+				e.Message = against + ": " + e.Message
+			}
 			if err != nil {
 				return err
 			}
@@ -282,7 +293,7 @@ func emitLines(r *admin.Run) []string {
 		if e.Text != nil {
 			data = []byte(*e.Text)
 		}
-		out[i] = fmt.Sprintf("%s  %s  %s", e.Stream, oneLine([]byte(e.Key)), cut(oneLine(data), 200))
+		out[i] = fmt.Sprintf("%s  %s  %s", e.Stream, oneLine([]byte(e.Key)), cut(oneLine(data), mostData))
 	}
 	return out
 }
@@ -377,6 +388,9 @@ func (c *cli) dlqExport() *cobra.Command {
 					return err
 				}
 				to = out
+			}
+			if len(all) == 0 {
+				c.noTrigger(ctx, f.Trigger)
 			}
 			n, err := c.export(client, cmd, all, to)
 			if out != nil {

@@ -7,7 +7,8 @@
 // exchanged, for one that exports the calls of the guest ABI (docs/abi.md;
 // shim holds it). That is done with an overlay, a list of files that the Go
 // command takes to be there, and with a copy of go.mod beside the project: the
-// project's files are only read. The same sources, Go version and wasmill
+// project's files are only read. Of package events one constant of net/http is
+// written out as well, which keeps TLS out of modules that do not use it. The same sources, Go version and wasmill
 // version give the same module, byte for byte.
 //
 // A project without aws-lambda-go becomes a WASI command, which gets its event

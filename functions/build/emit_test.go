@@ -39,7 +39,7 @@ func TestEmitsComeToTheSameByBothWays(t *testing.T) {
 	}
 	// Without JSON where that is possible, and only there.
 	guests := map[string]bool{"reply": true, "pointer": true, "interface": true, "alone": true, "counted": true, "embedded": true, "reasoned": true,
-		"pointers": false, "omitting": false, "written": false, "raw": false, "whole": false, "twice": false, "indented": false}
+		"pointers": false, "omitting": false, "written": false, "raw": false, "whole": false, "twice": false, "untagged": false, "indented": false}
 	for guest, binary := range guests {
 		t.Run(guest, func(t *testing.T) {
 			e, _ := start(t, "emit-"+guest)
@@ -83,6 +83,19 @@ func TestEmitsAreWhatTheHandlerReturned(t *testing.T) {
 		{Stream: "a", PartitionKey: "k0", Data: []byte("\x00\xff"), Item: 2}, {Stream: "a", PartitionKey: "late", Data: []byte("y"), Item: 3}}
 	if !reflect.DeepEqual(r.Emits, want) {
 		t.Errorf("got  %+v\nwant %+v", r.Emits, want)
+	}
+}
+
+// A struct without tags compiles, and its output must not vanish.
+func TestEmitsWithoutTagsAreAnErrorThatSaysSo(t *testing.T) {
+	e, _ := start(t, "emit-untagged")
+	b := batch("a/k0/x")
+	for _, allowed := range [][]string{nil, {"a"}} {
+		r := invoke(t, e, runtime.Invocation{Batch: b})
+		runtime.Classify(&runtime.Invocation{Batch: b}, allowed, &r)
+		if r.Outcome != runtime.FunctionError || r.ErrorType != runtime.TypeBadEmits || !strings.Contains(r.ErrorMessage, "tag the field `json:\"stream\"`") {
+			t.Errorf("allowed %q: %v %s %s", allowed, r.Outcome, r.ErrorMessage, r.Response)
+		}
 	}
 }
 

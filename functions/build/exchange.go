@@ -182,7 +182,8 @@ func (p *project) hasReplies() bool {
 }
 
 // addModule makes the user's version of aws-lambda-go seem to be in a
-// directory, all but its package lambda.
+// directory, all but its package lambda, and its package events without what
+// [withoutHTTP] spares.
 func (p *project) addModule(replace map[string]string, at, tmp string) error {
 	from := filepath.Dir(p.lambda.Dir)
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
@@ -199,6 +200,11 @@ func (p *project) addModule(replace map[string]string, at, tmp string) error {
 		case d.IsDir(), rel == "go.mod", filepath.Dir(rel) == "lambda":
 			return nil
 		case filepath.Ext(rel) == ".go" && !strings.HasSuffix(rel, "_test.go"):
+			if filepath.Dir(rel) == "events" {
+				if path, err = withoutHTTP(path, tmp); err != nil {
+					return err
+				}
+			}
 			replace[filepath.Join(at, rel)] = path
 		}
 		return nil

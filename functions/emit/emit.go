@@ -20,7 +20,8 @@
 //	wasmill fn create alarm ./alarm --emit alerts
 //
 // Nobody needs this package: any struct with these fields and tags does, and so
-// does the JSON they make, in any language. On AWS the records are ignored.
+// does the JSON they make, in any language. Fields without the tags fail the
+// batch. On AWS the records are ignored.
 package emit
 
 // Reply is what the handler returns. The zero value emits nothing and reports no

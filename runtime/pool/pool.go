@@ -89,7 +89,7 @@ type Pool struct {
 	mu      sync.Mutex
 	sets    map[key]*set
 	logs    map[string]*Logs
-	unread  map[key]bool // revisions whose unread failures were told of; few
+	warned  map[key]uint32 // what revisions were warned of; few
 	busy    int
 	memory  int64         // of all environments, idle and busy
 	closing bool          // no more invocations
@@ -99,7 +99,7 @@ type Pool struct {
 
 // New makes a pool. It starts nothing.
 func New(r Registry, e Engine, o Options) *Pool {
-	p := &Pool{registry: r, engine: e, opts: o.withDefaults(), sets: map[key]*set{}, logs: map[string]*Logs{}, unread: map[key]bool{}, quiet: make(chan struct{})}
+	p := &Pool{registry: r, engine: e, opts: o.withDefaults(), sets: map[key]*set{}, logs: map[string]*Logs{}, warned: map[key]uint32{}, quiet: make(chan struct{})}
 	p.life, p.end = context.WithCancelCause(context.Background())
 	return p
 }
@@ -151,7 +151,7 @@ func (p *Pool) run(ctx context.Context, v functions.Version, inv *runtime.Invoca
 	}
 	defer func() { p.release(s, e, &r) }()
 	r = p.perform(ctx, s, e, v, inv)
-	p.warnUnread(s, e, inv, &r)
+	p.warn(s, e, inv, &r)
 	r.Logs = e.log.last()
 	return r
 }
@@ -334,7 +334,7 @@ func (p *Pool) sweep(function string) {
 	p.mu.Lock()
 	if forget {
 		delete(p.logs, function)
-		maps.DeleteFunc(p.unread, func(k key, _ bool) bool { return k.function == function })
+		maps.DeleteFunc(p.warned, func(k key, _ uint32) bool { return k.function == function })
 	}
 	for k, s := range sets {
 		if p.sets[k] == s {

@@ -35,7 +35,7 @@ type set struct {
 	retired bool           // not in the pool's map any more; ends with its last use
 	typical int64          // memory of the environment that ended last
 	touched time.Time
-	unread  atomic.Bool // it was said that failures it names are not read
+	warned  atomic.Uint32 // of what
 }
 
 // load is a program on its way. done is closed when program or err is set.
@@ -85,7 +85,7 @@ func (p *Pool) set(v functions.Version) (*set, garbage) {
 			}
 		}
 		s = &set{version: v, touched: time.Now()}
-		s.unread.Store(p.unread[k])
+		s.warned.Store(p.warned[k])
 		p.sets[k] = s
 	}
 	return s, old

@@ -22,8 +22,9 @@ const maxTryLog = 1 << 20
 //
 // The log is all it wrote, up to the last 1 MiB, and stands in the result's Logs
 // too. A trial takes room in the pool like any invocation, and is throttled
-// where there is none; code that cannot run is an outcome as well.
-func (p *Pool) Try(ctx context.Context, v functions.Version, code []byte, inv *runtime.Invocation) (r runtime.Result, log string) {
+// where there is none. Code that cannot be run by anybody is an outcome, and an
+// error that wraps functions.ErrCode as well; there are no other errors.
+func (p *Pool) Try(ctx context.Context, v functions.Version, code []byte, inv *runtime.Invocation) (r runtime.Result, log string, refusal error) {
 	if inv.ID == "" {
 		inv.ID = uuid.NewString()
 	}
@@ -34,32 +35,34 @@ func (p *Pool) Try(ctx context.Context, v functions.Version, code []byte, inv *r
 
 	// A set of one: retired from the start, it goes with its environment.
 	s := &set{version: v, retired: true}
-	e, refusal := p.admit(s)
+	e, full := p.admit(s)
 	if e == nil {
-		r = unadmitted(refusal, inv)
+		r = unadmitted(full, inv)
 	} else {
 		e.log = recorder{version: v.Version, most: maxTryLog}
-		r = p.try(ctx, s, e, code, inv)
+		r, refusal = p.try(ctx, s, e, code, inv)
+		if n := runtime.IgnoredEmits(inv, &r); n > 0 {
+			e.log.write(inv.ID, "[wasmill: "+ignoredEmits(n)+"; records to emit are: "+runtime.WantedEmit+"]")
+		}
 		p.release(s, e, &r)
 		r.Logs = e.log.last()
 	}
 	r.Version, r.Finished = s.version, time.Now()
-	return r, string(r.Logs)
+	return r, string(r.Logs), refusal
 }
 
-func (p *Pool) try(ctx context.Context, s *set, e *environment, code []byte, inv *runtime.Invocation) (r runtime.Result) {
+func (p *Pool) try(ctx context.Context, s *set, e *environment, code []byte, inv *runtime.Invocation) (r runtime.Result, refusal error) {
 	program, info, err := p.engine.Load(ctx, code, nil)
-	if err != nil {
-		if errors.Is(err, functions.ErrCode) {
-			err = &runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeInit, Message: err.Error()}
-		}
-		return refused(err, inv)
+	if errors.Is(err, functions.ErrCode) {
+		return refused(&runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeInit, Message: err.Error()}, inv), err
+	} else if err != nil {
+		return refused(err, inv), nil
 	}
 	s.version.Code = info
 	p.mu.Lock()
 	s.program = program
 	p.mu.Unlock()
-	return p.perform(ctx, s, e, s.version, inv)
+	return p.perform(ctx, s, e, s.version, inv), nil
 }
 
 // admit takes room for an environment of s beside those of the pool. None and

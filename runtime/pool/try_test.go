@@ -3,6 +3,7 @@ package pool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -55,8 +56,8 @@ func TestTryRunsCodeOutsideTheRegistry(t *testing.T) {
 			}
 			return answers(emitsToA)(ctx, inv)
 		}
-		r, log := p.Try(t.Context(), v, []byte("code"), aBatch(true))
-		if r.Outcome != runtime.Done || len(r.Emits) != 1 || r.Version.Code.SHA256 != "code" || r.Version.Function != "new" || r.Finished.IsZero() {
+		r, log, err := p.Try(t.Context(), v, []byte("code"), aBatch(true))
+		if err != nil || r.Outcome != runtime.Done || len(r.Emits) != 1 || r.Version.Code.SHA256 != "code" || r.Version.Function != "new" || r.Finished.IsZero() {
 			t.Errorf("%+v", r)
 		}
 		if !strings.HasPrefix(log, "START RequestId: ") || !strings.Contains(log, "\nline of ") || !strings.Contains(log, "\nREPORT ") || log != string(r.Logs) {
@@ -78,13 +79,13 @@ func TestTryTimesOutAsTheVersionSays(t *testing.T) {
 	n := &native{handle: takes(time.Hour)}
 	bench(t, n, Options{}, func(t *testing.T, p *Pool, _ *registry) {
 		began := time.Now()
-		r, log := p.Try(t.Context(), functions.Version{Function: "f", Config: functions.Config{Timeout: 7 * time.Second}}, nil, event())
-		if took := time.Since(began); r.Outcome != runtime.Timeout || took != 7*time.Second || !strings.Contains(log, "Task timed out after 7.00 seconds") {
+		r, log, err := p.Try(t.Context(), functions.Version{Function: "f", Config: functions.Config{Timeout: 7 * time.Second}}, nil, event())
+		if took := time.Since(began); err != nil || r.Outcome != runtime.Timeout || took != 7*time.Second || !strings.Contains(log, "Task timed out after 7.00 seconds") {
 			t.Errorf("%v after %v\n%s", r.Outcome, took, log)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if r, _ := p.Try(ctx, functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Infrastructure {
+		if r, _, _ := p.Try(ctx, functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Infrastructure {
 			t.Errorf("of a caller who leaves: %v", r.Outcome)
 		}
 	})
@@ -98,7 +99,7 @@ func TestTryTakesRoomInThePool(t *testing.T) {
 		wg.Go(func() { p.Invoke(t.Context(), "f", "", event()) })
 		wg.Go(func() { p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()) })
 		synctest.Wait()
-		if r, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Throttled {
+		if r, _, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Throttled {
 			t.Errorf("a third: %v", r.Outcome)
 		}
 		if r := p.Invoke(t.Context(), "f", "", event()); r.Outcome != runtime.Throttled {
@@ -110,19 +111,19 @@ func TestTryTakesRoomInThePool(t *testing.T) {
 func TestTryThatCannotRunIsAnOutcome(t *testing.T) {
 	n := &native{loadErr: fmt.Errorf("%w: not a module", functions.ErrCode)}
 	bench(t, n, Options{}, func(t *testing.T, p *Pool, _ *registry) {
-		if r, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.FunctionError || r.ErrorType != runtime.TypeInit || !strings.Contains(r.ErrorMessage, "not a module") {
-			t.Errorf("bad code: %+v", r)
+		if r, _, err := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.FunctionError || r.ErrorType != runtime.TypeInit || !strings.Contains(r.ErrorMessage, "not a module") || !errors.Is(err, functions.ErrCode) {
+			t.Errorf("bad code: %+v, %v", r, err)
 		}
 		n.loadErr = nil
 		n.start = func(context.Context) error {
 			return &runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeInit, Message: "no handler"}
 		}
-		if r, log := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.FunctionError || !strings.Contains(log, "no handler") {
-			t.Errorf("%v\n%s", r.Outcome, log)
+		if r, log, err := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.FunctionError || !strings.Contains(log, "no handler") || err != nil {
+			t.Errorf("%v, %v\n%s", r.Outcome, err, log)
 		}
 		n.start = nil
 		n.handle = func(context.Context, *runtime.Invocation) runtime.Result { panic("a bug of ours") }
-		if r, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Infrastructure {
+		if r, _, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Infrastructure {
 			t.Errorf("a bug: %v", r.Outcome)
 		}
 	})
@@ -134,7 +135,7 @@ func TestCloseWaitsForTrials(t *testing.T) {
 		p := New(&registry{}, n, Options{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if r, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Done {
+			if r, _, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Done {
 				t.Errorf("cut short: %v %s", r.Outcome, r.ErrorMessage)
 			}
 		})
@@ -143,7 +144,7 @@ func TestCloseWaitsForTrials(t *testing.T) {
 		if err := p.Close(t.Context()); err != nil || time.Since(began) != 2*time.Second {
 			t.Errorf("closed after %v: %v", time.Since(began), err)
 		}
-		if r, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Infrastructure {
+		if r, _, _ := p.Try(t.Context(), functions.Version{Function: "f"}, nil, event()); r.Outcome != runtime.Infrastructure {
 			t.Errorf("of a closed pool: %v", r.Outcome)
 		}
 		wg.Wait()
@@ -193,5 +194,60 @@ func TestUnreadFailuresAreWarnedOfOnceARevision(t *testing.T) {
 		r.set(functions.Version{Function: "f", Revision: 2})
 		p.Invoke(t.Context(), "f", "", aBatch(false))
 		said("a new revision", 2)
+	})
+}
+
+// Records that a function makes so that nobody knows them are lost, and what is
+// no record at all is none of ours: nobody can tell, so it is said.
+func TestAnEmitThatIsIgnoredIsWarnedOfOnceARevision(t *testing.T) {
+	n := &native{handle: answers(`{"emit":[{"topic":"a"},{"topic":"b"}]}`)}
+	var out bytes.Buffer
+	const what = "an \"emit\" that was ignored: it lists 2,"
+	bench(t, n, Options{Idle: time.Minute, Logger: slog.New(slog.NewJSONHandler(&out, nil))}, func(t *testing.T, p *Pool, r *registry) {
+		said := func(when string, want int) {
+			t.Helper()
+			inLog := 0
+			for _, l := range p.Logs("f").Tail(-1) {
+				inLog += strings.Count(l.Text, "[wasmill: the function's reply has "+what)
+			}
+			if inServer := strings.Count(out.String(), strings.ReplaceAll(what, `"`, `\"`)); inLog != want || inServer != want {
+				t.Errorf("%s: %d times in its log, %d times in the server's, want %d\n%s", when, inLog, inServer, want, &out)
+			}
+		}
+		p.Invoke(t.Context(), "f", "", event())
+		said("of a caller", 0)
+		for _, partial := range []bool{false, true, false} {
+			if res := p.Invoke(t.Context(), "f", "", aBatch(partial)); res.Outcome != runtime.Done {
+				t.Errorf("%v %s", res.Outcome, res.ErrorMessage)
+			}
+		}
+		said("of a batch", 1)
+		time.Sleep(time.Hour) // environments and program are gone
+		p.Invoke(t.Context(), "f", "", aBatch(false))
+		said("later", 1)
+		r.set(functions.Version{Function: "f", Revision: 2})
+		p.Invoke(t.Context(), "f", "", aBatch(false))
+		said("a new revision", 2)
+
+		n.handle = answers(`{"emit":[]}`)
+		r.set(functions.Version{Function: "f", Revision: 3})
+		p.Invoke(t.Context(), "f", "", aBatch(false))
+		said("an empty list", 2)
+
+		n.handle = answers(`{"emit":[1,2]}`)
+		if _, log, _ := p.Try(t.Context(), functions.Version{Function: "new"}, nil, aBatch(false)); !strings.Contains(log, what) {
+			t.Errorf("log of a trial: %s", log)
+		}
+		said("a trial", 2)
+	})
+}
+
+func TestEmitsWithoutTagsFailTheirBatch(t *testing.T) {
+	n := &native{handle: answers(`{"emit":[{"Stream":"a","PartitionKey":"k","Data":"eA=="}]}`)}
+	bench(t, n, Options{}, func(t *testing.T, p *Pool, r *registry) {
+		if res := p.Invoke(t.Context(), "f", "", aBatch(false)); res.Outcome != runtime.FunctionError || res.ErrorType != runtime.TypeBadEmits ||
+			!strings.Contains(string(res.Logs), "Emit.Invalid: emit 0 has \"Stream\": want \"stream\"") {
+			t.Errorf("%v %s\n%s", res.Outcome, res.ErrorMessage, res.Logs)
+		}
 	})
 }

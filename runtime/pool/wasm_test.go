@@ -64,14 +64,14 @@ func TestPoolRunsWASM(t *testing.T) {
 	}
 	other := functions.Version{Function: "f", Config: functions.Config{Timeout: time.Minute, Emits: []string{"a"}, Environment: map[string]string{"WHO": "me"}}}
 	batch.Records[0].Data = []byte("emit 1,a,k,x;")
-	if r, _ = p.Try(t.Context(), other, module, &runtime.Invocation{Batch: batch}); r.Outcome != runtime.Done || len(r.Emits) != 1 || string(r.Emits[0].Data) != "x" || r.Version.Code != info {
+	if r, _, _ = p.Try(t.Context(), other, module, &runtime.Invocation{Batch: batch}); r.Outcome != runtime.Done || len(r.Emits) != 1 || string(r.Emits[0].Data) != "x" || r.Version.Code != info {
 		t.Errorf("a trial: %v %s, emits %+v, code %+v", r.Outcome, r.ErrorMessage, r.Emits, r.Version.Code)
 	}
 	batch.Records[0].Data = []byte("flood 100;") // 10 KB
-	if _, log := p.Try(t.Context(), other, module, &runtime.Invocation{Batch: batch}); strings.Count(log, "yyyy\n") != 100 || !strings.HasPrefix(log, "starting f\nSTART") {
+	if _, log, _ := p.Try(t.Context(), other, module, &runtime.Invocation{Batch: batch}); strings.Count(log, "yyyy\n") != 100 || !strings.HasPrefix(log, "starting f\nSTART") {
 		t.Errorf("the log of a trial has %d bytes: %.200s", len(log), log)
 	}
-	if r, _ = p.Try(t.Context(), other, module, &runtime.Invocation{Payload: []byte(`"env WHO"`)}); string(r.Response) != `"me"` {
+	if r, _, _ = p.Try(t.Context(), other, module, &runtime.Invocation{Payload: []byte(`"env WHO"`)}); string(r.Response) != `"me"` {
 		t.Errorf("a trial's environment: %s %s", r.Response, r.ErrorMessage)
 	}
 	batch.Records[0].Data = []byte("failures 1;")

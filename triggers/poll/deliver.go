@@ -42,8 +42,8 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin,
 	}
 	outputs, err := m.outputs(ctx, from, batch, res.Emits, lowest)
 	switch {
-	case errors.Is(err, errWrongEmit):
-		res.Fail(runtime.FunctionError, runtime.TypeBadEmits, inv.ID, "%v", err)
+	case errors.Is(err, runtime.ErrEmit):
+		res.Fail(runtime.FunctionError, runtime.TypeBadEmits, "", "%v", err)
 		lowest = -1
 	case err != nil:
 		res.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "%v", err)

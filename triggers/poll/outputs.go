@@ -17,38 +17,32 @@ import (
 // shard that read them, also when they come back as dead letters.
 type origin = triggers.Source
 
-// errWrongEmit means the function has emitted what cannot be taken.
-var errWrongEmit = errors.New("emit")
-
 // outputs makes of what a function emitted what a commit keeps. Emits of records
 // from lowest on are left out, since those records run again; -1: none failed.
 // A stream that is not there, or does not take a record of that size, fails the
-// invocation ([errWrongEmit]): nothing of it may be lost. Any other error is ours.
+// invocation ([runtime.ErrEmit]): nothing of it may be lost. Any other error is ours.
 func (m *Manager) outputs(ctx context.Context, from origin, batch *runtime.Batch, emits []runtime.Emit, lowest int) ([]triggers.Output, error) {
 	if len(emits) == 0 {
 		return nil, nil
 	}
 	targets := map[string]stream.Description{}
+	if err := runtime.CheckTargets(emits, func(name string) (int, error) {
+		target, err := m.d.Streams.Describe(ctx, m.ref(name))
+		if errors.Is(err, stream.ErrNotFound) || err == nil && target.State != stream.Active {
+			return 0, nil
+		}
+		targets[name] = target
+		return target.RecordBytes, err
+	}); err != nil {
+		return nil, err
+	}
 	counts := map[string]int{} // outputs so far, by record
 	out := make([]triggers.Output, 0, len(emits))
-	for i, e := range emits {
-		target, known := targets[e.Stream]
-		if !known {
-			var err error
-			target, err = m.d.Streams.Describe(ctx, m.ref(e.Stream))
-			if errors.Is(err, stream.ErrNotFound) || err == nil && target.State != stream.Active {
-				return nil, fmt.Errorf("%w %d goes to stream %s, which does not exist; create it with: wasmill stream create %s", errWrongEmit, i, e.Stream, e.Stream)
-			} else if err != nil {
-				return nil, err
-			}
-			targets[e.Stream] = target
-		}
-		if n := len(e.Data) + len(e.PartitionKey); n > target.RecordBytes {
-			return nil, fmt.Errorf("%w %d has %d bytes of data and key; stream %s takes records of at most %d", errWrongEmit, i, n, e.Stream, target.RecordBytes)
-		}
+	for _, e := range emits {
 		if lowest >= 0 && e.Item >= lowest {
 			continue
 		}
+		target := targets[e.Stream]
 		o := triggers.Output{StreamID: target.ID, Stream: target.ARN(), PartitionKey: e.PartitionKey, Data: e.Data}
 		sequence := batch.Records[0].Sequence + "*"
 		if e.Item >= 0 {

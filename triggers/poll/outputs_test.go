@@ -131,7 +131,7 @@ func TestAnEmitToNoStreamFailsItsBatchAndSaysWhatToDo(t *testing.T) {
 	r.create(triggers.Config{Retries: ptr(0)})
 	r.drain()
 	letters := r.letters()
-	if len(letters) != 2 || letters[0].ErrorType != runtime.TypeBadEmits || !strings.Contains(letters[0].ErrorMessage, "wasmill stream create out") {
+	if len(letters) != 2 || letters[0].ErrorType != runtime.TypeBadEmits || !strings.HasPrefix(letters[0].ErrorMessage, "emit 0 goes to stream out") || !strings.Contains(letters[0].ErrorMessage, "wasmill stream create out") {
 		t.Fatalf("dead letters %+v", letters)
 	}
 	r.stream("out", stream.Config{Shards: 1})
@@ -156,7 +156,7 @@ func TestAnEmitTooLargeForItsStreamFailsItsBatch(t *testing.T) {
 	r.create(triggers.Config{BatchSize: 1, Retries: ptr(0)})
 	r.drain()
 	letters := r.letters()
-	if len(letters) != 1 || string(letters[0].Data) != "large" || !strings.Contains(letters[0].ErrorMessage, "1048577 bytes") {
+	if len(letters) != 1 || string(letters[0].Data) != "large" || !strings.HasPrefix(letters[0].ErrorMessage, "emit 0 has 1048577 bytes") {
 		t.Errorf("dead letters %+v", letters)
 	}
 	if got := r.stored("out"); len(got) != 1 || len(got[0].Data) != 1<<20-1 {

@@ -189,6 +189,14 @@ func emitting(e events.KinesisEvent) (r reply) {
 	return r
 }
 
+// untagged has a mistake that compiles: its records' keys are in another case.
+type untagged struct {
+	Emit []struct {
+		Stream, PartitionKey string
+		Data                 []byte
+	} `json:"emit"`
+}
+
 // as gives a reply another type with the same JSON, as far as it has the fields.
 func as[T any](r reply) (out T) {
 	b, err := json.Marshal(r)
@@ -257,6 +265,8 @@ func emits(name string) {
 		lambda.Start(func(e events.KinesisEvent) (whole, error) { return whole(emitting(e)), nil })
 	case "twice":
 		lambda.Start(func(e events.KinesisEvent) (twice, error) { r := emitting(e).Emit; return twice{r, r}, nil })
+	case "untagged":
+		lambda.Start(func(e events.KinesisEvent) (untagged, error) { return as[untagged](emitting(e)), nil })
 	case "indented":
 		lambda.StartWithOptions(func(e events.KinesisEvent) (reply, error) { return emitting(e), nil }, lambda.WithSetIndent("", " "))
 	case "many", "many-json":
@@ -348,6 +358,8 @@ func main() {
 		lambda.Start(func(_ context.Context, e in) (out, error) { return out{"<" + e.Name + ">"}, nil })
 	case "escaped":
 		lambda.StartWithOptions(func(e in) (out, error) { return out{"<" + e.Name + ">"}, nil }, lambda.WithSetEscapeHTML(true))
+	case "untagged":
+		lambda.Start(func(e events.KinesisEvent) (untagged, error) { return as[untagged](emitting(e)), nil })
 	case "indented":
 		lambda.StartWithOptions(func(e in) (out, error) { return out{e.Name}, nil }, lambda.WithSetIndent("", " "))
 	case "strict":

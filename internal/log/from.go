@@ -23,6 +23,9 @@ const maxSource = 200 // characters
 // [ErrRefused] and nothing is stored. It returns the frame's sequence. source is
 // made of letters, digits, - and _, with single dots between, 200 at most.
 //
+// It may use the reserve that [natsd.Journal] may use: to give records out is how
+// a source gets rid of what it keeps of them elsewhere.
+//
 // Other errors are those of [Log.Append], [ErrTooLarge] also for more records than
 // fit into one frame (65,535, or 31 MiB). Nothing is stored with any of them but
 // [ErrUnknown]. If ctx ends first the records may become durable yet; [Log.LastFrom]
@@ -48,7 +51,7 @@ func (l *Log) AppendFrom(ctx context.Context, source string, m Mark, after uint6
 	if bytes > MaxRecordBytes {
 		return 0, fmt.Errorf("frame of %d bytes: %w", bytes, ErrTooLarge)
 	}
-	if err := l.set.srv.Admit(natsd.Data, bytes+headBytes); err != nil {
+	if err := l.set.srv.Admit(natsd.Journal, bytes+headBytes); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	p := &Pending{records: recs, bytes: int64(bytes), from: fence{source, m, after}, done: make(chan struct{}), places: make([]Place, 0, len(recs))}
@@ -111,8 +114,9 @@ func (l *Log) LastFrom(ctx context.Context, source string) (Mark, uint64, error)
 	return f.Mark, f.Frame, nil
 }
 
-// LastFroms is the newest frame of every source here, but for those whose mark is
-// damaged. It reads those that were not looked at before, one by one.
+// LastFroms is the newest frame of every source here. One whose mark is damaged has
+// a zero mark, and the lowest frame that may be its newest. It reads those that were
+// not looked at before, and those damaged, one by one.
 func (l *Log) LastFroms(ctx context.Context) (map[string]From, error) {
 	if err := l.loadFroms(ctx); err != nil {
 		return nil, err
@@ -122,11 +126,19 @@ func (l *Log) LastFroms(ctx context.Context) (map[string]From, error) {
 	l.mu.Unlock()
 	for source := range all {
 		m, frame, err := l.LastFrom(ctx, source)
-		if _, ok := errors.AsType[*CorruptError](err); err != nil && !ok {
+		if _, ok := errors.AsType[*CorruptError](err); ok {
+			t, err := l.state(ctx)
+			if err != nil {
+				return nil, err
+			}
+			all[source] = From{Frame: t.first} // what cannot be read tells no place
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		if all[source] = (From{m, frame}); frame == 0 {
-			delete(all, source) // damaged, or trimmed meanwhile
+			delete(all, source) // trimmed meanwhile
 		}
 	}
 	return all, nil

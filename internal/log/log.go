@@ -327,6 +327,31 @@ func (l *Log) Due(ctx context.Context, before int64) (uint64, error) {
 	return steady(l, ctx, func(ctx context.Context, t tail) (uint64, error) { return l.trimTo(ctx, t, before, 0) })
 }
 
+// Size is how many bytes the keys and data of the frames from one up to, and
+// without, another have, as far as their heads are whole. [ErrNotYet]: there is no
+// such frame.
+func (l *Log) Size(ctx context.Context, from, to uint64) (uint64, error) {
+	return steady(l, ctx, func(ctx context.Context, t tail) (uint64, error) {
+		var begin, end *head
+		for seq := max(from, t.first); seq < to && begin == nil; seq++ {
+			var err error
+			if begin, err = l.headAt(ctx, seq); err != nil {
+				return 0, err
+			}
+		}
+		for seq := to; begin != nil && end == nil; seq-- { // begin is found at the latest
+			var err error
+			if end, err = l.headAt(ctx, seq); err != nil {
+				return 0, err
+			}
+		}
+		if begin == nil {
+			return 0, nil
+		}
+		return end.before - begin.before, nil
+	})
+}
+
 // trimTo is the frame that Trim makes the first; 0 if it is that already.
 func (l *Log) trimTo(ctx context.Context, t tail, before int64, keep uint64) (uint64, error) {
 	end := t.last

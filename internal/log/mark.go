@@ -24,7 +24,7 @@ func (m Mark) String() string { return fmt.Sprintf("%d/%d", m.Sequence, m.Index)
 
 // From is the newest frame of a source in a log.
 type From struct {
-	Mark  Mark
+	Mark  Mark   // zero: damaged; see [Log.LastFroms]
 	Frame uint64 // its sequence
 }
 

@@ -1,8 +1,12 @@
 package natsstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -166,6 +170,83 @@ func TestTrimmerKeepsTheNewestFrameOfAnUnconfirmedSource(t *testing.T) {
 		time.Sleep(12 * time.Hour) // f expires
 		if n, looked := h.stored(quakes), asked.Load(); n != 1 || looked != 0 {
 			t.Errorf("%d records on disk, asked %d times; want g alone and nobody asked", n, looked)
+		}
+	})
+}
+
+func TestExpiredRecordsThatAreKeptAreToldOfOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var confirmed atomic.Bool
+		var text bytes.Buffer
+		h := open(t, natsdtest.Memory(t), Options{
+			TrimEvery: 10 * time.Minute,
+			Keep:      func(context.Context, string, log.Mark) (bool, error) { return confirmed.Load(), nil },
+			Logger:    slog.New(slog.NewTextHandler(&text, nil)),
+		})
+		d := h.create(quakes, stream.Config{})
+		for round := range 2 {
+			confirmed.Store(false)
+			text.Reset()
+			p := h.progress(d, source1)
+			h.relay(d, source1, p, log.Mark{Sequence: uint64(round + 1)}, 0, "abc", "d") // 4 bytes of data, 2 of keys
+			h.putText(quakes, "abcd")                                                    // and 1 of a key
+			h.putText(quakes, "e")
+			time.Sleep(day + time.Hour)
+			synctest.Wait()
+			if n := strings.Count(text.String(), "expired records are kept"); n != 1 || !strings.Contains(text.String(), source1) || !strings.Contains(text.String(), "bytes=11") {
+				t.Errorf("round %d: told %d times in an hour: %s", round, n, text.String())
+			}
+			confirmed.Store(true)
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			if n := h.stored(quakes); n != 1 {
+				t.Errorf("round %d: %d records on disk once it is confirmed", round, n)
+			}
+		}
+	})
+}
+
+// Nobody knows how far a source has come whose newest frame is damaged: nothing may
+// be trimmed that would make it look as if it had never come.
+func TestTrimmerKeepsWhatADamagedMarkMayBeIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := natsdtest.Memory(t)
+		var gone atomic.Bool // the journal of the source
+		o := Options{TrimEvery: time.Hour, Keep: func(_ context.Context, _ string, m log.Mark) (bool, error) {
+			return m.Sequence < math.MaxUint64 || gone.Load(), nil
+		}}
+		h := open(t, srv, o)
+		d := h.create(quakes, stream.Config{})
+		h.putText(quakes, "a")
+		h.relay(d, source1, h.progress(d, source1), log.Mark{Sequence: 1}, 0, "b")
+		h.close()
+		if err := srv.Conn().Publish("L."+logID(d.ID, 0)+".r."+source1, []byte("garbage")); err != nil {
+			t.Fatal(err)
+		}
+		if err := srv.Conn().Flush(); err != nil {
+			t.Fatal(err)
+		}
+		h = open(t, srv, o)
+		h.putText(quakes, "c")
+		time.Sleep(2 * day)
+		synctest.Wait()
+		unknown := func(when string) {
+			t.Helper()
+			p, err := h.Progress(t.Context(), d.ID, source1)
+			if _, ok := errors.AsType[*stream.CorruptError](err); !ok {
+				t.Errorf("progress %s: %+v, %v", when, p, err)
+			}
+		}
+		unknown("after retention")
+		h.putText(quakes, "d")
+		time.Sleep(2 * day)
+		synctest.Wait()
+		unknown("later")
+		gone.Store(true)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if p := h.progress(d, source1); p.At != (log.Mark{}) {
+			t.Errorf("progress of a source that is gone: %s", p.At)
 		}
 	})
 }

@@ -22,6 +22,9 @@ type Shard struct {
 	// floor is a frame below which no source has its newest one that is not
 	// confirmed. Only the trimmer touches it; see Store.keep.
 	floor uint64
+	// told is the source that expired frames were last said to be kept for; empty:
+	// none are. Only the trimmer touches it.
+	told string
 }
 
 // Shard opens a shard of an incarnation. [stream.ErrNotFound] if there is none

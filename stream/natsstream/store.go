@@ -41,7 +41,9 @@ type Options struct {
 	// done, m being the mark of what it relayed last to a shard. Until then that
 	// frame is not trimmed, nor what lies behind it: by it the source finds out
 	// what is there. It is asked only when such a frame would be trimmed, and an
-	// error keeps it. Nil: all is confirmed.
+	// error keeps it. Where the mark is damaged m has the largest sequence there is:
+	// nothing is trimmed until the source is known to need no mark any more.
+	// Nil: all is confirmed.
 	Keep func(ctx context.Context, source string, m log.Mark) (confirmed bool, err error)
 	// Logger takes what goes wrong in the background. Defaults to none.
 	Logger *slog.Logger

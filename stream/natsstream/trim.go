@@ -3,6 +3,7 @@ package natsstream
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/wasmill/wasmill/internal/log"
@@ -106,6 +107,7 @@ func (s *Store) trimShard(ctx context.Context, sh *Shard) error {
 // two looks none can have its newest below the lowest that was seen.
 func (s *Store) keep(ctx context.Context, sh *Shard, l *log.Log, end uint64) (uint64, error) {
 	if end <= sh.floor {
+		s.tell(ctx, sh, l, hold{}, end)
 		return 0, nil
 	}
 	b, err := l.Bounds(ctx)
@@ -116,22 +118,59 @@ func (s *Store) keep(ctx context.Context, sh *Shard, l *log.Log, end uint64) (ui
 	if err != nil {
 		return 0, err
 	}
-	floor, keep := b.LastFrame+1, uint64(0) // a new source begins behind
+	floor := b.LastFrame + 1 // a new source begins behind
+	var first hold
 	for source, f := range all {
 		if f.Frame < end {
-			confirmed, err := s.opts.Keep(ctx, source, f.Mark)
-			if err != nil {
-				s.opts.Logger.Warn("expired records are kept: whether their source needs them is not known", "stream", sh.inc.desc.Load().Name, "shard", sh.info.ID, "source", source, "error", err)
+			h := hold{frame: f.Frame, source: source, damaged: f.Mark == (log.Mark{})}
+			mark := f.Mark
+			if h.damaged {
+				mark.Sequence = math.MaxUint64
 			}
-			if err == nil && confirmed {
+			var confirmed bool
+			if confirmed, h.err = s.opts.Keep(ctx, source, mark); confirmed && h.err == nil {
 				continue
 			}
-			if keep == 0 || f.Frame < keep {
-				keep = f.Frame
+			if first.frame == 0 || h.frame < first.frame || h.frame == first.frame && h.source < first.source {
+				first = h
 			}
 		}
 		floor = min(floor, f.Frame)
 	}
 	sh.floor = floor
-	return keep, nil
+	s.tell(ctx, sh, l, first, end)
+	return first.frame, nil
+}
+
+// hold is why expired frames stay; the zero value: they do not.
+type hold struct {
+	frame   uint64 // the first of them
+	source  string // whose newest frame it is, or may be
+	damaged bool   // its mark is, so that all stays until the source is gone
+	err     error  // what the source has confirmed is not known
+}
+
+// tell has people know, once for a shard and source, why the frames from h.frame to
+// end stay though they are expired: they take room, for as long as it lasts.
+func (s *Store) tell(ctx context.Context, sh *Shard, l *log.Log, h hold, end uint64) {
+	if h.source == sh.told {
+		return
+	}
+	about := []any{"stream", sh.inc.desc.Load().Name, "shard", sh.info.ID}
+	if sh.told = h.source; h.source == "" {
+		s.opts.Logger.Info("expired records are deleted again", about...)
+		return
+	}
+	about = append(about, "source", h.source)
+	if bytes, err := l.Size(ctx, h.frame, end); err == nil {
+		about = append(about, "bytes", bytes)
+	}
+	switch {
+	case h.err != nil:
+		s.opts.Logger.Warn("expired records are kept: whether their source needs them is not known", append(about, "error", h.err)...)
+	case h.damaged:
+		s.opts.Logger.Error("expired records are kept: how many outputs of the source have come cannot be read; delete the stream, or the trigger", about...)
+	default:
+		s.opts.Logger.Warn("expired records are kept: not all outputs of their source are where they belong", about...)
+	}
 }

@@ -19,10 +19,21 @@ import (
 func (r *Relay) Drained(ctx context.Context, mapping string) error {
 	waiting := map[triggers.Source]uint64{}
 	err := r.steady(ctx, func() error { return r.waiting(ctx, mapping, waiting) })
-	if err != nil {
+	switch {
+	case err == nil:
+		return r.wait(ctx, waiting, false)
+	case ctx.Err() == nil:
 		return err
 	}
-	return r.wait(ctx, waiting, false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var why error
+	if f := r.mappings[mapping]; f != nil {
+		for _, s := range f.sources {
+			why = cmp.Or(why, s.hindrance(true))
+		}
+	}
+	return errors.Join(err, why)
 }
 
 // steady asks again when the store was being restored.
@@ -94,10 +105,10 @@ func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, le
 				mark, err = r.journals.Mark(ctx, src)
 				return err
 			})
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				return err
 			}
-			if mark >= upTo {
+			if err == nil && mark >= upTo {
 				delete(waiting, src)
 			}
 		}
@@ -110,9 +121,11 @@ func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, le
 				delete(waiting, src)
 				continue
 			}
-			s.due = s.due || s.moved < upTo
-			if s.journal.err != nil {
-				stuck++
+			switch {
+			case cmp.Or(s.journal.err, s.letters.err) != nil:
+				stuck++ // it is tried again all the same
+			case s.moved < upTo:
+				r.rouse(src, s)
 			}
 			why = cmp.Or(why, s.hindrance(!letters))
 		}
@@ -139,7 +152,7 @@ func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, le
 // hindrance is what keeps the source's cargo back, that of targets too if asked.
 // The caller holds mu.
 func (s *source) hindrance(targets bool) error {
-	err := cmp.Or(s.journal.err, s.removal.err)
+	err := cmp.Or(s.journal.err, s.letters.err, s.removal.err)
 	if targets {
 		for _, t := range s.targets {
 			err = cmp.Or(err, t.retry.err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -590,6 +591,7 @@ func TestConfirmedIsUpToTheMark(t *testing.T) {
 	p.drain(mapping)
 	confirmed(1, true)
 	confirmed(2, false)
+	confirmed(math.MaxUint64, false) // of a damaged mark
 	for _, bad := range []string{"", "a.b", "a.b.c", "a.1.b.c"} {
 		if got, err := p.relay.Confirmed(context.Background(), bad, log.Mark{}); got || err == nil {
 			t.Errorf("%q: %v, %v", bad, got, err)
@@ -599,4 +601,5 @@ func TestConfirmedIsUpToTheMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	confirmed(9, true)
+	confirmed(math.MaxUint64, true)
 }

@@ -12,20 +12,24 @@
 // generation or deleted.
 //
 // A target that is full or unavailable keeps back its own outputs, and the mark;
-// letters and other targets go on. Outputs to a stream that was deleted become
-// dead letters, also when a stream of that name is there again.
+// letters and other targets go on. So do outputs when the morgue takes no letters.
+// Outputs to a stream that was deleted become dead letters, also when a stream of
+// that name is there again.
 package relay
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/wasmill/wasmill/dlq/morgue"
 	"github.com/wasmill/wasmill/dlq/store"
 	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
 )
@@ -46,6 +50,9 @@ const (
 
 	firstPause = 100 * time.Millisecond // after a failure, doubling
 	lastPause  = 10 * time.Second
+	// quotaPause is the longest pause where a stream's quota is in the way: others
+	// put there too, and take what becomes free.
+	quotaPause = time.Second
 )
 
 // Relay serves the journals of one server; there is one, and one Run of it.
@@ -62,19 +69,38 @@ type Relay struct {
 
 	mu      sync.Mutex // guards what follows; never held across a wait
 	sources map[triggers.Source]*source
-	settled chan struct{} // closed, and made anew, whenever a source was served
-	running bool
+	// Of sources that nobody serves: those that are due, and those of which
+	// something has failed. Every commit may have them looked at, however many
+	// sources there are.
+	due, failed map[triggers.Source]*source
+	mappings    map[string]*family
+	settled     chan struct{} // closed, and made anew, whenever a source was served
+	running     bool
+}
+
+// family is the sources of a mapping. Guarded by Relay.mu.
+type family struct {
+	sources map[triggers.Source]*source
+	graves  map[string]*grave // by id of the incarnation
+}
+
+// grave is an incarnation of a stream that was deleted while outputs were on
+// their way to it.
+type grave struct {
+	arn    string
+	buried int // outputs that became dead letters
 }
 
 // source is what is known of one.
 type source struct {
 	// Guarded by Relay.mu.
-	due     bool // cargo waits, or it is to be purged
+	due     bool // cargo waits, or it is to be purged; by Relay.rouse
 	busy    bool // a worker serves it
 	trim    bool // it is to be purged
 	commits int  // since it was purged
 	last    time.Time
-	journal retry  // of reading it, of letters and of marks
+	journal retry  // of reading it, and of marks
+	letters retry  // of moving letters
 	removal retry  // of removing letters
 	moved   uint64 // letters of commits up to here are in the morgue, as read says
 	targets map[string]*target
@@ -82,8 +108,10 @@ type source struct {
 	// Only the worker that serves the source touches what follows, and of targets
 	// what is not said to be guarded.
 	mark     uint64
-	read     uint64 // commits up to here were looked at: letters are moved, the rest is known
+	read     uint64 // commits up to here were looked at: letters are moved or wait, the rest is known
 	removals []removal
+	waits    bool   // letters of commits that were looked at are not moved
+	behind   uint64 // a commit before all those
 }
 
 // retry is when to try again what failed. Guarded by Relay.mu.
@@ -98,7 +126,11 @@ func (t *retry) note(err error, now time.Time) {
 		*t = retry{}
 		return
 	}
-	t.err, t.pause = err, min(max(2*t.pause, firstPause), lastPause)
+	longest := lastPause
+	if errors.Is(err, stream.ErrQuota) {
+		longest = quotaPause
+	}
+	t.err, t.pause = err, min(max(2*t.pause, firstPause), longest)
 	t.until = now.Add(t.pause)
 }
 
@@ -113,7 +145,8 @@ func New(srv *natsd.Server, journals *journal.Store, m *morgue.Morgue, targets T
 	}
 	r := &Relay{
 		srv: srv, journals: journals, morgue: m, graves: m.Graves(), streams: targets, log: log,
-		kick: make(chan struct{}, 1), sources: map[triggers.Source]*source{}, settled: make(chan struct{}),
+		kick: make(chan struct{}, 1), settled: make(chan struct{}), mappings: map[string]*family{},
+		sources: map[triggers.Source]*source{}, due: map[triggers.Source]*source{}, failed: map[triggers.Source]*source{},
 	}
 	journals.Watch(r.committed)
 	m.OnPurge(r.flush)
@@ -126,8 +159,39 @@ func (r *Relay) of(src triggers.Source) *source {
 	if s == nil {
 		s = &source{targets: map[string]*target{}}
 		r.sources[src] = s
+		r.family(src.Mapping).sources[src] = s
 	}
 	return s
+}
+
+// family is that of a mapping. The caller holds mu.
+func (r *Relay) family(mapping string) *family {
+	f := r.mappings[mapping]
+	if f == nil {
+		f = &family{sources: map[triggers.Source]*source{}, graves: map[string]*grave{}}
+		r.mappings[mapping] = f
+	}
+	return f
+}
+
+// forget drops what is known of a source whose journal is deleted: that needs
+// everything to be confirmed. The caller holds mu.
+func (r *Relay) forget(src triggers.Source) {
+	delete(r.sources, src)
+	delete(r.due, src)
+	delete(r.failed, src)
+	if f := r.mappings[src.Mapping]; f != nil {
+		if delete(f.sources, src); len(f.sources) == 0 {
+			delete(r.mappings, src.Mapping)
+		}
+	}
+}
+
+// rouse makes a source due. The caller holds mu.
+func (r *Relay) rouse(src triggers.Source, s *source) {
+	if s.due = true; !s.busy {
+		r.due[src] = s
+	}
 }
 
 func (r *Relay) committed(src triggers.Source, cargo int) {
@@ -137,9 +201,11 @@ func (r *Relay) committed(src triggers.Source, cargo int) {
 	s.commits++
 	s.last = now
 	if s.commits >= trimEvery {
-		s.due, s.trim = true, true
+		s.trim = true
 	}
-	s.due = s.due || cargo > 0
+	if cargo > 0 || s.trim {
+		r.rouse(src, s)
+	}
 	wake := s.due
 	r.mu.Unlock()
 	if wake {
@@ -215,6 +281,9 @@ func (r *Relay) Run(ctx context.Context) error {
 					if err := r.morgue.Trim(ctx); err != nil && ctx.Err() == nil {
 						r.log.Warn("cannot drop expired dead letters", "err", err)
 					}
+					if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
+						r.log.Warn("cannot look which triggers were deleted", "err", err)
+					}
 					done <- struct{}{}
 				})
 			}
@@ -245,10 +314,35 @@ func (r *Relay) findAll(ctx context.Context) error {
 		r.mu.Lock()
 		for _, src := range sources {
 			s := r.of(src)
-			s.due = true
+			r.rouse(src, s)
 			s.trim = s.trim || excess[src] > 0
 		}
 		r.mu.Unlock()
+	}
+	return nil
+}
+
+// sweep forgets the sources of mappings that were deleted, save for those that are
+// to be served yet: settle does so.
+func (r *Relay) sweep(ctx context.Context) error {
+	r.mu.Lock()
+	known := slices.Collect(maps.Keys(r.mappings)) // before the look: one that is made meanwhile is none of these
+	r.mu.Unlock()
+	there, err := r.journals.Mappings(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, mapping := range known {
+		if slices.Contains(there, mapping) || r.mappings[mapping] == nil {
+			continue
+		}
+		for src, s := range r.mappings[mapping].sources {
+			if !s.busy && !s.due && s.commits == 0 && r.failed[src] == nil {
+				r.forget(src)
+			}
+		}
 	}
 	return nil
 }
@@ -257,26 +351,46 @@ func (r *Relay) findAll(ctx context.Context) error {
 func (r *Relay) next(now time.Time) (src triggers.Source, trim, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for src, s := range r.sources {
-		if !s.busy && !now.Before(s.journal.until) && (s.due || s.again(now)) {
-			trim = s.trim
-			s.busy, s.due, s.trim = true, false, false
-			if trim {
-				s.commits = 0
-			}
-			return src, trim, true
+	for src, s := range r.due {
+		if !now.Before(s.journal.until) {
+			return src, r.pick(src, s), true
+		}
+	}
+	for src, s := range r.failed {
+		if !now.Before(s.journal.until) && s.again(now) {
+			return src, r.pick(src, s), true
 		}
 	}
 	return triggers.Source{}, false, false
 }
 
-// again says whether something of the source that failed is to be tried again.
-func (s *source) again(now time.Time) bool {
-	if s.removal.ready(now) {
-		return true
+func (r *Relay) pick(src triggers.Source, s *source) (trim bool) {
+	delete(r.due, src)
+	delete(r.failed, src)
+	trim = s.trim
+	s.busy, s.due, s.trim = true, false, false
+	if trim {
+		s.commits = 0
+	}
+	return trim
+}
+
+// hindrances are all that can fail of the source.
+func (s *source) hindrances(yield func(*retry) bool) {
+	if !yield(&s.journal) || !yield(&s.letters) || !yield(&s.removal) {
+		return
 	}
 	for _, t := range s.targets {
-		if t.retry.ready(now) {
+		if !yield(&t.retry) {
+			return
+		}
+	}
+}
+
+// again says whether something of the source that failed is to be tried again.
+func (s *source) again(now time.Time) bool {
+	for t := range s.hindrances {
+		if t != &s.journal && t.ready(now) {
 			return true
 		}
 	}
@@ -288,19 +402,11 @@ func (r *Relay) soonest(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wait := time.Hour
-	look := func(t *retry) {
-		if t.err != nil {
-			wait = min(wait, max(t.until.Sub(now), time.Millisecond))
-		}
-	}
-	for _, s := range r.sources {
-		if s.busy {
-			continue // its worker will tell
-		}
-		look(&s.journal)
-		look(&s.removal)
-		for _, t := range s.targets {
-			look(&t.retry)
+	for _, s := range r.failed { // the worker of one that is busy will tell
+		for t := range s.hindrances {
+			if t.err != nil {
+				wait = min(wait, max(t.until.Sub(now), time.Millisecond))
+			}
 		}
 	}
 	return wait
@@ -310,9 +416,10 @@ func (r *Relay) soonest(now time.Time) time.Duration {
 func (r *Relay) idlers(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.sources {
+	for src, s := range r.sources {
 		if s.commits > 0 && now.Sub(s.last) >= idle {
-			s.due, s.trim = true, true
+			s.trim = true
+			r.rouse(src, s)
 		}
 	}
 }
@@ -324,11 +431,20 @@ func (r *Relay) settle(ctx context.Context, src triggers.Source, trim bool, err 
 	s.busy = false
 	first := err != nil && s.journal.err == nil
 	s.journal.note(err, time.Now())
-	switch {
-	case errors.Is(err, journal.ErrNoJournal):
-		delete(r.sources, src) // deleted, which needs everything to be confirmed
-	case err != nil:
+	if err != nil {
 		s.due, s.trim = true, s.trim || trim
+	}
+	if s.due {
+		r.due[src] = s
+	}
+	for t := range s.hindrances {
+		if t.err != nil {
+			r.failed[src] = s
+			break
+		}
+	}
+	if errors.Is(err, journal.ErrNoJournal) {
+		r.forget(src)
 	}
 	r.mu.Unlock()
 	if first && ctx.Err() == nil && !errors.Is(err, journal.ErrNoJournal) {

@@ -22,7 +22,7 @@ type removal struct {
 var errStride = errors.New("relay: enough for now")
 
 // serve moves the cargo of one source and purges its journal. The error is about
-// its letters or its journal; what is about a target is noted there.
+// its journal; what is about letters or a target is noted there.
 func (r *Relay) serve(ctx context.Context, src triggers.Source, trim bool) error {
 	if err := r.srv.Healthy(ctx); err != nil {
 		return err
@@ -44,6 +44,7 @@ func (r *Relay) serve(ctx context.Context, src triggers.Source, trim bool) error
 	if !trim {
 		return nil
 	}
+	r.prune(s)
 	if err := r.crash("before purge"); err != nil {
 		return err
 	}
@@ -53,11 +54,25 @@ func (r *Relay) serve(ctx context.Context, src triggers.Source, trim bool) error
 	return r.crash("after purge")
 }
 
+// prune drops targets that are gone once nothing waits for any, so that all is
+// confirmed: they would be kept for as long as the mapping.
+func (r *Relay) prune(s *source) {
+	if s.mark < s.read {
+		return
+	}
+	for id, t := range s.targets {
+		if t.gone || !r.there(id) {
+			r.mu.Lock()
+			delete(s.targets, id)
+			r.mu.Unlock()
+		}
+	}
+}
+
 // advance looks at the commits that nobody has looked at, and moves what is in
-// them: letters as they come, then the rest of a stride. Outputs to targets that
-// have others waiting wait behind them.
+// them: letters as they come, then the rest of a stride. Letters, and outputs to a
+// target, wait behind others of theirs that wait.
 func (r *Relay) advance(ctx context.Context, src triggers.Source, s *source, upTo uint64) error {
-	lane := store.Lane{Source: src}
 	var tail *store.Tail
 	for s.read < upTo {
 		bytes := 0
@@ -66,27 +81,16 @@ func (r *Relay) advance(ctx context.Context, src triggers.Source, s *source, upT
 			if bytes >= strideBytes {
 				return errStride
 			}
-			if tail == nil && len(c.Letters) > 0 {
-				// What is behind the mark may be in the morgue already: up to its tail.
-				t, err := r.graves.Tail(ctx, lane)
-				if err != nil {
-					return err
-				}
-				tail = &t
-			}
-			for i := range c.Letters {
+			for i := 0; i < len(c.Letters) && !s.waits; i++ {
 				l := &c.Letters[i]
-				bytes += len(l.Data) + 1024
-				if err := r.crash("before append"); err != nil {
+				bytes += letterSize(l)
+				err := r.entomb(ctx, src, &tail, dlq.Position{Sequence: sequence, Index: uint32(i)}, l)
+				if ctx.Err() != nil && err != nil {
 					return err
 				}
-				t, err := r.graves.Append(ctx, lane, *tail, dlq.Position{Sequence: sequence, Index: uint32(i)}, l)
 				if err != nil {
-					return err
-				}
-				tail = &t
-				if err := r.crash("after append"); err != nil {
-					return err
+					s.waits, s.behind = true, s.read
+					r.noteLetters(ctx, src, s, err)
 				}
 			}
 			if len(c.Redriven) > 0 {
@@ -105,7 +109,7 @@ func (r *Relay) advance(ctx context.Context, src triggers.Source, s *source, upT
 			r.looked(s, sequence)
 			return nil
 		})
-		if r.mayTry(&s.removal) {
+		if !s.waits && r.mayTry(&s.removal) {
 			r.remove(ctx, src, s)
 		}
 		for t, outputs := range hand {
@@ -132,15 +136,80 @@ func (r *Relay) advance(ctx context.Context, src triggers.Source, s *source, upT
 // looked notes that a commit's cargo is moved or known to wait.
 func (r *Relay) looked(s *source, sequence uint64) {
 	s.read = sequence
+	r.moved(s)
+}
+
+// moved notes up to which commit letters are in the morgue.
+func (r *Relay) moved(s *source) {
 	r.mu.Lock()
-	s.moved = sequence
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if s.moved = s.read; s.waits {
+		s.moved = s.behind
+	}
+}
+
+func letterSize(l *dlq.Letter) int { return len(l.Data) + 1024 }
+
+// entomb appends a letter of the source to the morgue, behind tail; nil: to be asked
+// for. What is behind the mark may be there already: up to its tail.
+func (r *Relay) entomb(ctx context.Context, src triggers.Source, tail **store.Tail, at dlq.Position, l *dlq.Letter) error {
+	lane := store.Lane{Source: src}
+	if *tail == nil {
+		t, err := r.graves.Tail(ctx, lane)
+		if err != nil {
+			return err
+		}
+		*tail = &t
+	}
+	if err := r.crash("before append"); err != nil {
+		return err
+	}
+	t, err := r.graves.Append(ctx, lane, **tail, at, l)
+	if err != nil {
+		*tail = nil
+		return err
+	}
+	*tail = &t
+	return r.crash("after append")
+}
+
+func (r *Relay) noteLetters(ctx context.Context, src triggers.Source, s *source, err error) {
+	r.note(ctx, &s.letters, err, "dead letters cannot be moved yet; outputs go on", "mapping", src.Mapping, "shard", src.Shard)
+}
+
+// moveWaiting moves a stride of the letters that wait.
+func (r *Relay) moveWaiting(ctx context.Context, src triggers.Source, s *source) {
+	var tail *store.Tail
+	bytes, current := 0, s.behind
+	err := r.journals.Letters(ctx, src, s.behind, s.read, func(at dlq.Position, l dlq.Letter) error {
+		if at.Sequence != current {
+			s.behind, current = current, at.Sequence // the one before is done
+			if bytes >= strideBytes {
+				return errStride
+			}
+		}
+		bytes += letterSize(&l)
+		return r.entomb(ctx, src, &tail, at, &l)
+	})
+	s.waits = err != nil
+	if errors.Is(err, errStride) {
+		err = nil
+	}
+	r.moved(s)
+	r.noteLetters(ctx, src, s, err)
 }
 
 // settleRest tries again what waits of commits that were looked at, and notes how
 // far all is done.
 func (r *Relay) settleRest(ctx context.Context, src triggers.Source, s *source) error {
-	if len(s.removals) > 0 && r.mayTry(&s.removal) {
+	for s.waits && r.mayTry(&s.letters) {
+		r.moveWaiting(ctx, src, s)
+		if err := r.confirm(ctx, src, s); err != nil {
+			return err
+		}
+	}
+	// A letter that waits would come after its removal.
+	if len(s.removals) > 0 && !s.waits && r.mayTry(&s.removal) {
 		r.remove(ctx, src, s)
 	}
 	for _, t := range s.targets {
@@ -205,6 +274,9 @@ func (r *Relay) remove(ctx context.Context, src triggers.Source, s *source) {
 // confirm notes up to which commit everything is done.
 func (r *Relay) confirm(ctx context.Context, src triggers.Source, s *source) error {
 	upTo := s.read
+	if s.waits {
+		upTo = min(upTo, s.behind)
+	}
 	if len(s.removals) > 0 {
 		upTo = min(upTo, s.removals[0].behind)
 	}

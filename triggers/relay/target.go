@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -46,11 +47,11 @@ type target struct {
 	done     dlq.Position // up to here all is in the stream, or in the morgue
 	waits    bool         // outputs of commits that were looked at are not done
 	behind   uint64       // a commit before all those
+	most     int          // bytes of a run while the stream is nearly full; 0: runBytes
 
 	// Guarded by Relay.mu.
-	retry  retry
-	buried int  // outputs that became dead letters
-	alive  bool // an output has got there, or it has been found to be there
+	retry retry
+	alive bool // an output has got there, or it has been found to be there
 }
 
 func (r *Relay) target(s *source, o *triggers.Output) *target {
@@ -156,7 +157,7 @@ func (r *Relay) send(ctx context.Context, src triggers.Source, t *target, output
 		if t.progress == nil {
 			t.progress, err = r.streams.Progress(ctx, t.id, sourceName(src))
 			if err == nil {
-				r.found(t)
+				r.found(src, t)
 			}
 		}
 		if err == nil {
@@ -187,19 +188,24 @@ func (r *Relay) send(ctx context.Context, src triggers.Source, t *target, output
 }
 
 // found notes how far a stream says that it has the source's outputs.
-func (r *Relay) found(t *target) {
+func (r *Relay) found(src triggers.Source, t *target) {
 	if at := position(t.progress.At); at.Compare(t.done) > 0 {
 		t.done = at
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.alive {
+		return
+	}
 	t.alive = true
-	r.mu.Unlock()
+	maps.DeleteFunc(r.family(src.Mapping).graves, func(id string, g *grave) bool { return g.arn == t.arn && id != t.id })
 }
 
 func position(m log.Mark) dlq.Position { return dlq.Position{Sequence: m.Sequence, Index: m.Index} }
 
 // relay appends outputs to their stream, run by run: those that follow each other
-// and belong to one shard now.
+// and belong to one shard now. What does not fit into a stream that is nearly full
+// goes in shorter runs: as much as there is room for.
 func (r *Relay) relay(ctx context.Context, src triggers.Source, t *target, outputs []placed) (n int, err error) {
 	for n < len(outputs) {
 		if outputs[n].at.Compare(t.done) <= 0 {
@@ -211,11 +217,13 @@ func (r *Relay) relay(ctx context.Context, src triggers.Source, t *target, outpu
 			return n, err
 		}
 		var run []log.Record
+		most := cmp.Or(t.most, runBytes)
 		bytes, end := 0, n
 		for ; end < len(outputs) && len(run) < runMax; end++ {
 			o := &outputs[end]
-			if bytes += size(&o.Output); end > n {
-				if bytes > runBytes {
+			more := size(&o.Output)
+			if end > n {
+				if bytes+more > most {
 					break
 				}
 				other, err := r.streams.Route(t.id, stream.HashOf(o.PartitionKey))
@@ -226,6 +234,7 @@ func (r *Relay) relay(ctx context.Context, src triggers.Source, t *target, outpu
 					break
 				}
 			}
+			bytes += more
 			run = append(run, log.Record{Key: o.PartitionKey, Data: o.Data, Trace: o.TraceParent, ID: o.ID})
 		}
 		at := outputs[end-1].at
@@ -233,8 +242,13 @@ func (r *Relay) relay(ctx context.Context, src triggers.Source, t *target, outpu
 			return n, err
 		}
 		if err := r.streams.Relay(ctx, t.id, sourceName(src), t.progress, log.Mark{Sequence: at.Sequence, Index: at.Index}, shard, run); err != nil {
+			if errors.Is(err, stream.ErrQuota) && len(run) > 1 {
+				t.most = bytes / 2
+				continue
+			}
 			return n, err
 		}
+		t.most = min(2*most, runBytes)
 		if err := r.crash("after relay"); err != nil {
 			return n, err
 		}
@@ -277,7 +291,11 @@ func (r *Relay) bury(ctx context.Context, src triggers.Source, t *target, output
 		}
 		t.tail, t.done = &tail, o.at
 		r.mu.Lock()
-		t.buried++
+		graves := r.family(src.Mapping).graves
+		if graves[t.id] == nil {
+			graves[t.id] = &grave{arn: t.arn}
+		}
+		graves[t.id].buried++
 		r.mu.Unlock()
 		if err := r.crash("after bury"); err != nil {
 			return n, err
@@ -294,22 +312,31 @@ func name(arn string) string {
 	return arn
 }
 
+// there says whether an incarnation of a stream is not deleted. It asks nobody.
+func (r *Relay) there(id string) bool {
+	_, err := r.streams.Route(id, stream.HashKey{})
+	return !errors.Is(err, stream.ErrNotFound)
+}
+
 // Problem says in words for people why outputs of a mapping are not where they
 // belong; empty: there is no problem. Streams that were deleted are told of until
 // outputs get to another of their name, or a restart.
 func (r *Relay) Problem(mapping string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	f := r.mappings[mapping]
+	if f == nil {
+		return ""
+	}
 	gone, alive, waiting := map[string]int{}, map[string]bool{}, map[string]error{}
-	for src, s := range r.sources {
-		if src.Mapping != mapping {
-			continue
-		}
-		for _, t := range s.targets {
-			switch {
-			case t.buried > 0:
-				gone[t.arn] += t.buried
-			case t.alive:
+	for _, g := range f.graves {
+		gone[g.arn] += g.buried
+	}
+	var letters error
+	for _, s := range f.sources {
+		letters = cmp.Or(letters, s.letters.err)
+		for id, t := range s.targets {
+			if gone[t.arn] > 0 && t.alive && r.there(id) { // who has nothing waiting for it does not know
 				alive[t.arn] = true
 			}
 			if t.retry.err != nil {
@@ -318,6 +345,9 @@ func (r *Relay) Problem(mapping string) string {
 		}
 	}
 	var all []string
+	if letters != nil {
+		all = append(all, fmt.Sprintf("dead letters wait: %v", letters))
+	}
 	for arn, err := range waiting {
 		all = append(all, fmt.Sprintf("outputs wait for stream %s: %v", name(arn), err))
 	}

@@ -267,13 +267,19 @@ func (c *cli) server() *admin.Client {
 
 const defaultEndpoint = "http://127.0.0.1:4566"
 
+// endpointVariables name the endpoint; the first that is set does.
+var endpointVariables = []string{"WASMILL_ENDPOINT", "AWS_ENDPOINT_URL"}
+
+// isVariable says whether what [cli.where] found is from a variable of the shell.
+func isVariable(from string) bool { return slices.Contains(endpointVariables, from) }
+
 // where finds the endpoint, and says where it is from. Whoever names a data
 // directory means its server and no other, which may be somebody else's.
 func (c *cli) where() (endpoint, from string, none *admin.Error) {
 	if c.endpoint != "" {
 		return c.endpoint, "--endpoint", nil
 	}
-	for _, name := range []string{"WASMILL_ENDPOINT", "AWS_ENDPOINT_URL"} {
+	for _, name := range endpointVariables {
 		if v := c.getenv(name); v != "" {
 			return v, name, nil
 		}

@@ -151,7 +151,8 @@ func TestEndpointPrecedence(t *testing.T) {
 	w := nowhere(t)
 	where := func(args ...string) string {
 		t.Helper()
-		return data[map[string]string](w, append([]string{"env"}, args...)...)["WASMILL_ENDPOINT"]
+		got, _ := data[map[string]any](w, append([]string{"env"}, args...)...)["WASMILL_ENDPOINT"].(string)
+		return got
 	}
 	w.vars["AWS_ENDPOINT_URL"] = "http://aws"
 	if got := where("--endpoint", "http://flag"); got != "http://flag" {
@@ -169,7 +170,13 @@ func TestEndpointPrecedence(t *testing.T) {
 		t.Errorf("nothing said: %s", got)
 	}
 	w.vars["WASMILL_DATA"] = t.TempDir()
-	w.fails(5, admin.CodeUnreachable, "env") // never somebody else's server
+	// Never somebody else's server; and why is no error.
+	if o := w.run("env"); o.status != 0 || o.out != "" || !strings.Contains(o.err, "no server runs on "+w.vars["WASMILL_DATA"]+" (WASMILL_DATA)") {
+		t.Errorf("env without a server: %+v", o)
+	}
+	if got := where(); got != "" {
+		t.Errorf("env names %s, which no command would use", got)
+	}
 	if o := w.fails(5, admin.CodeUnreachable, "down"); !strings.Contains(o.err, "no server runs on "+w.vars["WASMILL_DATA"]) {
 		t.Errorf("%s", o.err)
 	}
@@ -178,6 +185,10 @@ func TestEndpointPrecedence(t *testing.T) {
 	}
 	if got := where(); got != "http://running" {
 		t.Errorf("a running server is not found: %s", got)
+	}
+	w.vars["WASMILL_ENDPOINT"] = "http://127.0.0.1:1"
+	if o := w.run("env"); o.status != 0 || !strings.Contains(o.err, "is from WASMILL_ENDPOINT, which outranks WASMILL_DATA; no server answers there now") {
+		t.Errorf("env does not say why: %+v", o)
 	}
 }
 

@@ -148,7 +148,7 @@ func (c *cli) openJob(dir string, getenv func(string) string) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := project.Read(data, project.Words{Duration: admin.ParseDuration, Megabytes: parseMegabytes, Getenv: getenv, Near: admin.Nearest,
+	p, err := project.Read(data, project.Words{Duration: admin.ParseDuration, Megabytes: parseMegabytes, Bytes: parseSize, Getenv: getenv, Near: admin.Nearest,
 		Place: func(text string) (stream.Position, error) { return admin.ParseFrom(text, time.Now()) }})
 	if faults, ok := errors.AsType[project.Faults](err); ok {
 		file := filepath.Join(dir, project.FileName)
@@ -297,7 +297,8 @@ func (c *cli) find(ctx context.Context, function string) (found project.Found, e
 	}
 	for _, s := range streams {
 		if s.State != stream.Deleting {
-			found.Streams = append(found.Streams, project.Stream{Name: s.Name, Shards: s.ShardCount, Retention: time.Duration(s.Retention), Created: s.Created})
+			found.Streams = append(found.Streams, project.Stream{Name: s.Name, Shards: s.ShardCount, Retention: time.Duration(s.Retention),
+				MaxBytes: &s.MaxBytes, RecordBytes: s.RecordBytes, Created: s.Created})
 		}
 	}
 	return found, nil
@@ -461,10 +462,17 @@ func (c *cli) step(ctx context.Context, j *job, s project.Step) (err error) {
 	client := c.server()
 	switch {
 	case s.Kind == project.OfStream && s.Action == project.Create:
-		_, err = client.CreateStream(ctx, admin.StreamSpec{Name: s.Name, Shards: s.Stream.Shards, Retention: admin.Duration(s.Stream.Retention)})
+		spec := admin.StreamSpec{Name: s.Name, Shards: s.Stream.Shards, Retention: admin.Duration(s.Stream.Retention), RecordBytes: s.Stream.RecordBytes}
+		if s.Stream.MaxBytes != nil {
+			spec.MaxBytes = *s.Stream.MaxBytes
+		}
+		_, err = client.CreateStream(ctx, spec)
 	case s.Kind == project.OfStream:
-		retention := admin.Duration(s.Stream.Retention)
-		_, err = client.UpdateStream(ctx, s.Name, admin.StreamChange{Retention: &retention})
+		change := admin.StreamChange{MaxBytes: s.Stream.MaxBytes}
+		if s.Stream.Retention > 0 {
+			change.Retention = (*admin.Duration)(&s.Stream.Retention)
+		}
+		_, err = client.UpdateStream(ctx, s.Name, change)
 	case s.Kind == project.OfFunction && s.Action == project.Delete:
 		err = client.DeleteFunction(ctx, s.Name)
 	case s.Kind == project.OfFunction && s.Action == project.Update:

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wasmill/wasmill/api/admin"
 )
@@ -405,13 +406,66 @@ func TestInitWritesAFileThatDeploys(t *testing.T) {
 	fresh := filepath.Join(w.TempDir(), "fresh")
 	w.ok("init", fresh)
 	w.ok("deploy", fresh)
-	w.ok("stream", "put", "events", "--data", `{"hello":"world"}`, "--key", "me")
+	w.ok("stream", "put", "fresh", "--data", `{"hello":"world"}`, "--key", "me")
 	w.ok("trigger", "wait", "fresh", "--drained")
 	if out := w.ok("fn", "logs", "fresh"); !strings.Contains(out, `me: {"hello":"world"}`) {
 		t.Errorf("it wrote\n%s", out)
 	}
 	if o := w.run("deploy", fresh); !strings.Contains(o.err, "nothing to change") {
 		t.Errorf("the same source is other code the second time: %+v", o)
+	}
+}
+
+func TestInitWritesNoGoBesideAnotherLanguageUnasked(t *testing.T) {
+	w := nowhere(t)
+	dir := w.TempDir()
+	w.write(filepath.Join(dir, "main.py"), "print()\n")
+	w.write(filepath.Join(dir, "package.json"), "{}\n")
+	o := w.fails(1, admin.CodeInput, "init", dir)
+	if !strings.Contains(o.err, "are not Go (main.py, package.json)") || !strings.Contains(o.err, "wasmill init --go "+dir) {
+		t.Errorf("%s", o.err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("it wrote something: %v", entries)
+	}
+	if o := w.run("init", "--go", dir); o.status != 0 || !strings.Contains(o.err, "main.go is a small handler in Go that works") {
+		t.Errorf("%+v", o)
+	}
+	// What was built of another language is what is wanted.
+	built := w.folder("", answers(`1`))
+	os.Remove(filepath.Join(built, "wasmill.toml"))
+	w.write(filepath.Join(built, "lib.rs"), "")
+	if o := w.run("init", built); o.status != 0 || strings.Contains(o.err, "main.go") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestDeployGivesStreamsTheirSizes(t *testing.T) {
+	w := newWorld(t)
+	const toml = "function = \"x\"\nsource = \"f.wasm\"\n[[stream]]\nname = \"s\"\nrecord-size = \"2MB\"\n"
+	dir := w.folder(toml+"max-bytes = \"1GB\"\n", answers(`1`))
+	has := func(most int64) {
+		t.Helper()
+		if s := data[admin.Stream](w, "stream", "get", "s"); s.MaxBytes != most || s.RecordBytes != 2<<20 || s.Retention != admin.Duration(24*time.Hour) {
+			t.Errorf("at most %d bytes, records of %d, kept for %s; want at most %d", s.MaxBytes, s.RecordBytes, s.Retention, most)
+		}
+	}
+	w.ok("deploy", dir)
+	has(1 << 30)
+	for _, tt := range []struct {
+		line string
+		want int64
+	}{{"max-bytes = \"2GB\"\n", 2 << 30}, {"", 2 << 30}, {"max-bytes = 0\n", 0}} {
+		w.write(filepath.Join(dir, "wasmill.toml"), toml+tt.line)
+		w.ok("deploy", dir)
+		has(tt.want)
+		if o := w.run("deploy", dir); !strings.Contains(o.err, "nothing to change") {
+			t.Errorf("again: %+v", o)
+		}
+	}
+	w.write(filepath.Join(dir, "wasmill.toml"), strings.Replace(toml, "2MB", "4MB", 1))
+	if o := w.run("deploy", dir); o.status != 0 || !strings.Contains(o.err, "takes records of up to 2MB and wasmill.toml says 4MB") {
+		t.Errorf("%+v", o)
 	}
 }
 

@@ -78,6 +78,9 @@ func (c *cli) dev(ctx context.Context, dir string, o upFlags, own bool, flags de
 	defer d.stopFollowing()
 	if own {
 		c.say("%s is up at %s, in memory; Ctrl-C ends it", c.paint(bold, "wasmill "+version), c.paint(green, c.endpoint))
+		if other, from, _ := c.ofShell().where(); isVariable(from) && !sameServer(other, c.endpoint) {
+			c.say("  %s is not used: this is a server of dev's own. To work on that one: wasmill dev --endpoint %s", from, quoteAll([]string{other})[0])
+		}
 	}
 	d.event("up", map[string]any{"endpoint": c.server().Endpoint(), "own": own})
 	if err := d.watch(); err != nil {
@@ -248,7 +251,7 @@ func (d *dev) deployOnce(ctx context.Context) (*job, project.Plan, error) {
 
 // hints are what to try next, once.
 func (d *dev) hints(j *job) {
-	if d.own && d.endpoint != defaultEndpoint {
+	if found, _, none := d.ofShell().where(); d.own && (none != nil || !sameServer(found, d.endpoint)) {
 		d.say("  Other commands need this line in their shell:")
 		d.say("    export WASMILL_ENDPOINT=%s", d.endpoint)
 	}
@@ -261,6 +264,12 @@ func (d *dev) hints(j *job) {
 	d.say("       wasmill dlq ls        # what could not be done, and why")
 	d.say("  Save a source file to deploy it again.")
 }
+
+// ofShell is another command of the same shell, typed without flags.
+func (c *cli) ofShell() *cli { return &cli{env: c.env} }
+
+// sameServer says whether two endpoints are written alike.
+func sameServer(a, b string) bool { return strings.TrimRight(a, "/") == strings.TrimRight(b, "/") }
 
 // base are the names of files without their folders, as many as one reads.
 func base(files []string) string {

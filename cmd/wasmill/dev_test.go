@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,6 +122,45 @@ func TestDevDeploysAnewWithEachSaveAndKeepsWhatWorks(t *testing.T) {
 	w.fails(5, admin.CodeUnreachable, "fn", "ls") // the server went with it
 }
 
+// TestDevSaysHowOtherCommandsFindIt has shells in which a server at the usual
+// address is found, and others.
+func TestDevSaysHowOtherCommandsFindIt(t *testing.T) {
+	const line = "export WASMILL_ENDPOINT=" + defaultEndpoint
+	for _, tt := range []struct {
+		name string
+		vars map[string]string
+		want bool
+	}{
+		{"nothing said", nil, false},
+		{"it itself", map[string]string{"WASMILL_ENDPOINT": defaultEndpoint + "/"}, false},
+		{"another server", map[string]string{"WASMILL_ENDPOINT": "http://127.0.0.1:1"}, true},
+		{"another server for all programs", map[string]string{"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, true},
+		{"a data directory", map[string]string{"WASMILL_DATA": t.TempDir()}, true},
+	} {
+		w := nowhere(t)
+		delete(w.vars, "WASMILL_ENDPOINT")
+		maps.Copy(w.vars, tt.vars)
+		var out buffer
+		c := &cli{env: w.env(&out, &out), endpoint: defaultEndpoint}
+		(&dev{cli: c, own: true}).hints(&job{})
+		if got := strings.Contains(out.String(), line); got != tt.want {
+			t.Errorf("%s: the line is there: %v, want %v\n%s", tt.name, got, tt.want, out.String())
+		}
+	}
+}
+
+func TestDevSaysWhichEndpointItDoesNotUse(t *testing.T) {
+	w := nowhere(t)
+	dir := w.folder("function = \"x\"\nsource = \"f.wasm\"\n[[trigger]]\nstream = \"x\"\n", answers(`1`))
+	s := w.dev(dir, "--listen", "127.0.0.1:0")
+	at := 0
+	s.next(&s.err, &at, "WASMILL_ENDPOINT is not used")
+	s.next(&s.err, &at, "wasmill dev --endpoint http://127.0.0.1:1")
+	s.next(&s.err, &at, "export WASMILL_ENDPOINT=")
+	s.next(&s.err, &at, "try  wasmill stream put x ")
+	s.end()
+}
+
 func TestDevShowsWhatIsEmitted(t *testing.T) {
 	w := nowhere(t)
 	delete(w.vars, "WASMILL_ENDPOINT")
@@ -237,7 +277,7 @@ func TestDevBuildsGo(t *testing.T) {
 	edit("lambda.Start(handle)", "lambda.Start(func(a, b, c int) {})")
 	s.next(&s.err, &at, "error["+admin.CodeBuildFailed+"]: the function does not start")
 	out := 0
-	w.ok("stream", "put", "events", "--data", "hi", "--key", "me")
+	w.ok("stream", "put", "hello", "--data", "hi", "--key", "me")
 	s.next(&s.out, &out, "me says: hi")
 	if strings.Contains(s.out.String(), "RequestId") {
 		t.Errorf("Lambda's own lines are shown:\n%s", s.out.String())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,21 +17,24 @@ import (
 
 func (c *cli) initCommand() *cobra.Command {
 	var name string
+	var handler bool
 	cmd := &cobra.Command{
 		Use: "init [DIR]", Short: "Write a wasmill.toml, and a handler where there is none", Args: takes("[DIR]"), ValidArgsFunction: folders,
 		Long: help("Writes a commented wasmill.toml into a folder, for the Go Lambda handler or the .wasm file that is there.",
-			"In a folder without Go files it also writes a small handler that works (main.go, go.mod, go.sum). A folder",
-			"that does not exist is made; no file is ever written over."),
+			"In a folder without Go files it also writes a small handler in Go that works (main.go, go.mod, go.sum); where",
+			"there are sources in another language, only with --go. A folder that does not exist is made; no file is ever",
+			"written over."),
 		Example: "  wasmill init\n  wasmill init orders && cd orders && wasmill dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.initFolder(folder(args), name)
+			return c.initFolder(folder(args), name, handler)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "the function's `name` (default: the folder's)")
+	cmd.Flags().BoolVar(&handler, "go", false, "write the handler in Go also beside sources in another language")
 	return cmd
 }
 
-func (c *cli) initFolder(dir, name string) error {
+func (c *cli) initFolder(dir, name string, handler bool) error {
 	whole, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -49,17 +53,19 @@ func (c *cli) initFolder(dir, name string) error {
 		e.Actions = []admin.Action{{Text: "see what it would change on the server", Command: ofFolder("diff", dir)}}
 		return e
 	}
-	hasGo, modules, err := survey(dir)
+	found, err := survey(dir)
 	if err != nil {
 		return err
 	}
-	files, source := map[string]string{}, "."
+	files, source, why := map[string]string{}, ".", ""
 	switch {
-	case hasGo, isFile(filepath.Join(dir, "go.mod")):
-	case len(modules) == 1:
-		source = modules[0]
+	case found.isGo, isFile(filepath.Join(dir, "go.mod")):
+	case len(found.modules) == 1:
+		source = found.modules[0]
+	case len(found.others) > 0 && !handler:
+		return notGo(dir, found.others)
 	default:
-		files = project.Handler(name)
+		files, why = project.Handler(name), "; main.go is a small handler in Go that works, since there was none"
 	}
 	files[project.FileName] = project.File(name, source)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -76,7 +82,7 @@ func (c *cli) initFolder(dir, name string) error {
 		}
 		written = append(written, f)
 	}
-	c.say("wrote %s into %s", strings.Join(written, ", "), dir)
+	c.say("wrote %s into %s%s", strings.Join(written, ", "), dir, why)
 	next := "wasmill dev"
 	if dir != "." {
 		next = "cd " + quoteAll([]string{dir})[0] + " && " + next
@@ -86,8 +92,33 @@ func (c *cli) initFolder(dir, name string) error {
 	return c.done(map[string]any{"directory": dir, "function": name, "files": written}, nil)
 }
 
-// survey looks for Go files in a folder or below it, and for modules in it.
-func survey(dir string) (hasGo bool, modules []string, err error) {
+// notGo says that a folder holds a program that wasmill does not build.
+func notGo(dir string, others []string) error {
+	names := others[:min(len(others), 3)]
+	if len(names) < len(others) {
+		names = append(slices.Clone(names), fmt.Sprintf("and %d more", len(others)-len(names)))
+	}
+	e := admin.NewError(admin.CodeInput, "the sources in %s are not Go (%s), and Go is all that wasmill builds; nothing was written", dir, strings.Join(names, ", "))
+	e.Actions = []admin.Action{
+		{Text: "build them into a .wasm file in that folder with their own tools, then run it again (docs/abi.md says what it exports)"},
+		{Text: "or have a handler in Go written beside them", Command: ofFolder("init --go", dir)},
+	}
+	return e.With("sources", others)
+}
+
+// surveyed is what there is in a folder already.
+type surveyed struct {
+	isGo    bool     // there are Go files in it or below it
+	modules []string // .wasm files in it
+	others  []string // sources in other languages in it or below it, sorted; not all where isGo
+}
+
+// foreign are how the sources of other languages end, and the files that such
+// programs are recognised by.
+var foreign = strings.Fields(".c .cc .cjs .cpp .cs .fs .java .js .jsx .kt .lua .mjs .php .py .rb .rs .scala .swift .ts .tsx .wat .zig " +
+	"Cargo.toml Gemfile build.gradle package.json pom.xml pyproject.toml requirements.txt")
+
+func survey(dir string) (s surveyed, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && path == dir:
@@ -98,15 +129,19 @@ func survey(dir string) (hasGo bool, modules []string, err error) {
 			return fs.SkipDir
 		case d.IsDir():
 		case filepath.Ext(path) == ".go":
-			hasGo = true
+			s.isGo = true
 			return fs.SkipAll
 		case filepath.Ext(path) == ".wasm" && filepath.Dir(path) == filepath.Clean(dir):
-			modules = append(modules, d.Name())
+			s.modules = append(s.modules, d.Name())
+		case slices.Contains(foreign, filepath.Ext(path)), slices.Contains(foreign, d.Name()):
+			name, _ := filepath.Rel(dir, path)
+			s.others = append(s.others, name)
 		}
 		return nil
 	})
-	slices.Sort(modules)
-	return hasGo, modules, err
+	slices.Sort(s.modules)
+	slices.Sort(s.others)
+	return s, err
 }
 
 // writeNew writes a file that is not there yet.

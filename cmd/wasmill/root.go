@@ -264,21 +264,27 @@ func (c *cli) envCommand() *cobra.Command {
 	var shell string
 	cmd := &cobra.Command{
 		Use: "env", Short: "Print the variable that points this command at the server", Args: takes(),
-		Long: help("Prints the variable that points this command, and programs that read it, at the server. Of those that are",
-			"set, WASMILL_ENDPOINT outranks AWS_ENDPOINT_URL."),
+		Long: help("Prints the variable that points this command, and programs that read it, at the server, and says why it is",
+			"that one. The first of these is used: --endpoint, WASMILL_ENDPOINT, AWS_ENDPOINT_URL, the server running on the",
+			"data directory (WASMILL_DATA, else the user's), and where WASMILL_DATA is not set "+defaultEndpoint+".",
+			"Where there is none nothing is printed but why; the exit status is 0."),
 		Example: "  eval \"$(wasmill env)\"\n  wasmill env --shell fish | source\n  wasmill env --shell powershell | Invoke-Expression",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			endpoint, from, none := c.where()
-			if none != nil {
-				return none
-			}
 			vars := []variable{{"WASMILL_ENDPOINT", endpoint}}
 			lines, err := exports(shell, vars)
 			if err != nil {
 				return usageError{err}
 			}
-			c.say("# the endpoint is from %s", from)
-			data := map[string]any{"endpointFrom": from}
+			if none != nil {
+				c.say("# there is no endpoint: %s; commands find none until one does (wasmill up), or WASMILL_ENDPOINT names another", none.Message)
+				return c.done(map[string]any{"endpointFrom": none.Message}, nil)
+			}
+			ctx, cancel := quick(cmd.Context())
+			defer cancel()
+			answers := c.server().Healthy(ctx) == nil
+			c.say("# the endpoint is from %s%s%s", from, c.outranked(from), map[bool]string{false: "; no server answers there now"}[answers])
+			data := map[string]any{"endpointFrom": from, "answers": answers}
 			for _, v := range vars {
 				data[v.name] = v.value
 			}
@@ -287,6 +293,23 @@ func (c *cli) envCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&shell, "shell", "sh", "`sh`, fish or powershell")
 	return cmd
+}
+
+// outranked names the variables that are set and not used.
+func (c *cli) outranked(from string) string {
+	if from == "the default" || strings.HasPrefix(from, "the server running on ") {
+		return ""
+	}
+	var unused []string
+	for _, name := range append(slices.Clone(endpointVariables), "WASMILL_DATA") {
+		if name != from && c.getenv(name) != "" {
+			unused = append(unused, name)
+		}
+	}
+	if unused == nil {
+		return ""
+	}
+	return ", which outranks " + strings.Join(unused, " and ")
 }
 
 type variable struct{ name, value string }

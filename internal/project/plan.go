@@ -113,21 +113,20 @@ func (m *maker) streams() {
 		want := &m.project.Streams[i]
 		at := slices.IndexFunc(m.found.Streams, func(s Stream) bool { return s.Name == want.Name })
 		if at < 0 {
-			changes := []Change{{Setting: "shards", To: fmt.Sprint(max(want.Shards, 1))}}
-			if want.Retention > 0 {
-				changes = append(changes, Change{Setting: "retention", To: span(want.Retention)})
-			}
-			m.step(Step{Action: Create, Kind: OfStream, Name: want.Name, Changes: changes, Stream: want})
+			m.step(Step{Action: Create, Kind: OfStream, Name: want.Name, Changes: createdStream(want), Stream: want})
 			continue
 		}
 		have := m.found.Streams[at]
 		if want.Shards > 0 && want.Shards != have.Shards {
-			m.Notes = append(m.Notes, fmt.Sprintf("stream %s has %d shards and %s says %d: the shards of a stream that exists cannot be changed yet, so it stays as it is",
-				want.Name, have.Shards, FileName, want.Shards))
+			m.Notes = append(m.Notes, fmt.Sprintf("stream %s has %s and %s says %d: the shards of a stream that exists cannot be changed yet, so it stays as it is",
+				want.Name, shards(have.Shards), FileName, want.Shards))
 		}
-		if want.Retention > 0 && want.Retention != have.Retention {
-			m.step(Step{Action: Update, Kind: OfStream, Name: want.Name, Stream: want,
-				Changes: []Change{{Setting: "retention", From: span(have.Retention), To: span(want.Retention)}}})
+		if want.RecordBytes > 0 && want.RecordBytes != have.RecordBytes {
+			m.Notes = append(m.Notes, fmt.Sprintf("stream %s takes records of up to %s and %s says %s: the record size of a stream that exists cannot be changed, so it stays as it is",
+				want.Name, bytes(int64(have.RecordBytes)), FileName, bytes(int64(want.RecordBytes))))
+		}
+		if changes := streamChanges(have, *want); len(changes) > 0 {
+			m.step(Step{Action: Update, Kind: OfStream, Name: want.Name, Stream: want, Changes: changes})
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -77,9 +78,11 @@ func (m *model) apply(t failer, s Step) {
 		if st >= 0 {
 			bad("exists")
 		}
-		m.streams = append(m.streams, Stream{Name: s.Name, Shards: max(1, s.Stream.Shards), Retention: max(24*time.Hour, s.Stream.Retention), Created: m.at})
+		m.streams = append(m.streams, Stream{Name: s.Name, Shards: max(1, s.Stream.Shards), Retention: max(24*time.Hour, s.Stream.Retention),
+			MaxBytes: cmp.Or(s.Stream.MaxBytes, new(int64)), RecordBytes: cmp.Or(s.Stream.RecordBytes, stream.DefaultRecordBytes), Created: m.at})
 	case s.Kind == OfStream && s.Action == Update:
-		m.streams[st].Retention = s.Stream.Retention
+		m.streams[st].Retention = cmp.Or(s.Stream.Retention, m.streams[st].Retention)
+		m.streams[st].MaxBytes = cmp.Or(s.Stream.MaxBytes, m.streams[st].MaxBytes)
 	case s.Kind == OfFunction && s.Action == Create:
 		if fn >= 0 {
 			bad("exists")
@@ -157,9 +160,14 @@ func TestPlans(t *testing.T) {
 + trigger quakes: stream quakes, from trim-horizon`},
 		{"settings that are left out are the default again", base, func(m *model) { m.functions[0].Config.Memory = 512; m.triggers[0].Config.BatchSize = 7 }, Options{},
 			"~ function quakes: memory 512MB -> 128MB\n~ trigger quakes: batch-size 7 -> 100"},
-		{"values of variables are never shown", base, func(m *model) { m.functions[0].Config.Environment = map[string]string{"KEY": "secret1", "NEW": "secret2"} }, Options{},
+		{"values of variables are never shown", base, func(m *model) {
+			m.functions[0].Config.Environment = map[string]string{"KEY": "secret1", "NEW": "secret2"}
+		}, Options{},
 			"~ function quakes: env KEY changed, env NEW removed, env OLD added"},
-		{"code after settings", base, func(m *model) { m.functions[0].Digest = "old0old0old0old0"; m.functions[0].Config.Timeout = time.Minute }, Options{},
+		{"code after settings", base, func(m *model) {
+			m.functions[0].Digest = "old0old0old0old0"
+			m.functions[0].Config.Timeout = time.Minute
+		}, Options{},
 			"~ function quakes: timeout 1m -> 3s\n~ function quakes: code old0old0old0 -> new0new0new0"},
 		{"what the old code emits stays allowed until the new code is there", base,
 			func(m *model) {
@@ -170,6 +178,16 @@ func TestPlans(t *testing.T) {
 		{"streams of emits in another order are the same", "emits = [\"b\", \"a\"]\n", func(m *model) { m.functions[0].Config.Emits = []string{"a", "b"} }, Options{}, ""},
 		{"a stream is never less than it is", base + "[[stream]]\nname = \"quakes\"\nshards = 4\nretention = \"48h\"\n", func(m *model) { m.streams[0].Shards = 2; m.streams[0].Retention = 24 * time.Hour }, Options{},
 			"~ stream quakes: retention 24h -> 48h\nnote stream quakes has 2 shards and wasmill.toml says 4: the shards of a stream that exists cannot be changed yet, so it stays as it is"},
+		{"a stream of one shard has one shard", base + "[[stream]]\nname = \"quakes\"\nshards = 4\n", func(m *model) { m.streams[0].Shards = 1 }, Options{},
+			"note stream quakes has 1 shard and wasmill.toml says 4: the shards of a stream that exists cannot be changed yet, so it stays as it is"},
+		{"a stream is made with its sizes", base + "[[stream]]\nname = \"quakes\"\nmax-bytes = \"1GB\"\nrecord-size = \"2MB\"\n", func(m *model) { m.streams = m.streams[1:]; m.triggers = nil }, Options{},
+			"+ stream quakes: shards 1, max-bytes 1GB, record-size 2MB\n+ trigger quakes: stream quakes, from trim-horizon"},
+		{"a quota is changed, a record size is not", base + "[[stream]]\nname = \"quakes\"\nmax-bytes = \"3GB\"\nrecord-size = \"2MB\"\n",
+			func(m *model) { m.streams[0].MaxBytes = nil; m.streams[0].RecordBytes = 1 << 20 }, Options{},
+			"~ stream quakes: max-bytes no limit -> 3GB\nnote stream quakes takes records of up to 1MB and wasmill.toml says 2MB: the record size of a stream that exists cannot be changed, so it stays as it is"},
+		{"a quota of none ends it", base + "[[stream]]\nname = \"quakes\"\nmax-bytes = 0\n", func(m *model) { m.streams[0].MaxBytes = ptr(int64(1 << 30)) }, Options{},
+			"~ stream quakes: max-bytes 1GB -> no limit"},
+		{"a quota that the file does not speak of stays", base, func(m *model) { m.streams[0].MaxBytes = ptr(int64(1 << 30)) }, Options{}, ""},
 		{"a stream without settings is left alone", base, func(m *model) { m.streams[0].Shards = 9; m.streams[0].Retention = 99 * time.Hour }, Options{}, ""},
 		{"pausing by hand is respected", base, func(m *model) { *m.triggers[0].Paused = true }, Options{},
 			"note trigger quakes is paused, and stays so; let it go on with: wasmill trigger resume quakes"},
@@ -181,7 +199,10 @@ func TestPlans(t *testing.T) {
 			"- trigger quakes: replaced: it reads stream alerts and wasmill.toml says quakes\n+ trigger quakes: stream quakes, from trim-horizon"},
 		{"another place is refused", base, func(m *model) { m.triggers[0].Config.Position = stream.Position{Kind: stream.Latest} }, Options{},
 			"! trigger quakes: it started at latest and wasmill.toml says trim-horizon, and a trigger keeps its stream and the place it started at"},
-		{"a trigger that was moved since is where it is wanted", base, func(m *model) { m.triggers[0].Config.Position = stream.Position{Kind: stream.Latest}; m.triggers[0].Generation = 2 }, Options{}, ""},
+		{"a trigger that was moved since is where it is wanted", base, func(m *model) {
+			m.triggers[0].Config.Position = stream.Position{Kind: stream.Latest}
+			m.triggers[0].Generation = 2
+		}, Options{}, ""},
 		{"so long ago means when it was made", base + "from = \"-15m\"\n", func(m *model) { m.triggers[0].Config.Position.Time = time.Unix(5, 0) }, Options{}, ""},
 		{"a time is a time", base + "from = \"2026-01-01T00:00:00Z\"\n", func(m *model) { m.triggers[0].Config.Position.Time = time.Unix(5, 0) }, Options{},
 			"! trigger quakes: it started at 1970-01-01T00:00:05Z and wasmill.toml says 2026-01-01T00:00:00Z, and a trigger keeps its stream and the place it started at"},

@@ -61,7 +61,13 @@ type Stream struct {
 	Shards int
 	// Retention of a file: 0 does not care, and makes a stream with the server's default.
 	Retention time.Duration
-	Created   time.Time // only of a server
+	// MaxBytes is the most its records may take, 0 without limit. Nil, of a
+	// file: does not care, and makes a stream without limit.
+	MaxBytes *int64
+	// RecordBytes is the most of one record. Of a file: 0 does not care, and makes
+	// a stream with the server's default.
+	RecordBytes int
+	Created     time.Time // only of a server
 }
 
 // Found is what a server has.
@@ -76,6 +82,7 @@ type Found struct {
 type Words struct {
 	Duration  func(text string) (time.Duration, error)
 	Megabytes func(text string) (int, error)
+	Bytes     func(text string) (int64, error)
 	Place     func(text string) (stream.Position, error)
 	// Getenv returns a variable of whoever deploys; empty: not set.
 	Getenv func(name string) string

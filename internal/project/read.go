@@ -277,7 +277,7 @@ func (r *reader) memory(to *int) setting {
 		case string:
 			var err error
 			if mb, err = r.words.Megabytes(v); err != nil {
-				r.bad(at, "memory: %v", err)
+				r.bad(at, `memory %q: want whole megabytes, like "256MB" or "1GB", or 256 for that many megabytes`, v)
 				return
 			}
 		default:
@@ -289,6 +289,25 @@ func (r *reader) memory(to *int) setting {
 			return
 		}
 		*to = mb
+	}
+}
+
+// bytes takes "1GB", or bytes as a number.
+func (r *reader) bytes(to *int64) setting {
+	return func(at string, v any) {
+		switch v := v.(type) {
+		case int64:
+			*to = v
+		case string:
+			n, err := r.words.Bytes(v)
+			if err != nil {
+				r.bad(at, "%s: %v", last(at), err)
+				return
+			}
+			*to = n
+		default:
+			r.bad(at, `%s: want a size in quotes, like "10MB"`, last(at))
+		}
 	}
 }
 
@@ -461,7 +480,24 @@ func (r *reader) stream(base string, table map[string]any) Stream {
 				r.bad(at, "retention: want whole hours")
 			}
 		},
+		"max-bytes": func(at string, v any) {
+			var n int64
+			if r.bytes(&n)(at, v); n != 0 && n < stream.DefaultRecordBytes {
+				r.bad(at, "max-bytes: want %s or more, or 0 for no limit", bytes(stream.DefaultRecordBytes))
+			}
+			s.MaxBytes = &n
+		},
+		"record-size": func(at string, v any) {
+			n := int64(stream.DefaultRecordBytes)
+			if r.bytes(&n)(at, v); n < stream.DefaultRecordBytes || n > stream.MaxRecordBytes || n%1024 != 0 {
+				r.bad(at, "record-size: want %s to %s, in whole KB", bytes(stream.DefaultRecordBytes), bytes(stream.MaxRecordBytes))
+			}
+			s.RecordBytes = int(n)
+		},
 	})
+	if s.MaxBytes != nil && *s.MaxBytes > 0 && *s.MaxBytes < int64(s.RecordBytes) {
+		r.bad(join(base, "max-bytes"), "max-bytes: want room for one record, %s, or 0 for no limit", bytes(int64(s.RecordBytes)))
+	}
 	if _, said := table["name"]; !said {
 		r.bad(base, `a stream needs a name: name = "NAME"`)
 	}

@@ -36,6 +36,19 @@ func words() Words {
 			}
 			return n, nil
 		},
+		Bytes: func(s string) (int64, error) {
+			for i, unit := range []string{"KB", "MB", "GB"} {
+				if rest, ok := strings.CutSuffix(s, unit); ok {
+					n, err := strconv.ParseInt(rest, 10, 64)
+					return n << (10 * (i + 1)), err
+				}
+			}
+			n, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("%q is no size", s)
+			}
+			return n, nil
+		},
 		Place: func(s string) (stream.Position, error) {
 			switch s {
 			case "trim-horizon":
@@ -102,13 +115,17 @@ paused = false
 name = "quakes"
 shards = 4
 retention = "7d"
+max-bytes = "10GB"
+record-size = "2MB"
 [[stream]]
 name = "spare"
+max-bytes = 0
 `), words())
 	if err != nil {
 		t.Fatal(err)
 	}
 	none, no := 0, false
+	most, unlimited := int64(10<<30), int64(0)
 	want := Project{
 		Function: Function{Name: "quakes", Source: "cmd/quakes", Config: functions.Config{Timeout: 30 * time.Second, Memory: 256, Description: "of the earth",
 			Environment: map[string]string{"TABLE": "orders", "URL": "https://h/?k=k&p=$1 ${HOST}"}, Emits: []string{"alerts", "quakes"}}},
@@ -122,7 +139,7 @@ name = "spare"
 				Backoff: time.Millisecond, SkipCorrupt: true}},
 		},
 		// Those named elsewhere are made too.
-		Streams: []Stream{{Name: "quakes", Shards: 4, Retention: 7 * 24 * time.Hour}, {Name: "spare"}, {Name: "audit"}, {Name: "alerts"}},
+		Streams: []Stream{{Name: "quakes", Shards: 4, Retention: 7 * 24 * time.Hour, MaxBytes: &most, RecordBytes: 2 << 20}, {Name: "spare", MaxBytes: &unlimited}, {Name: "audit"}, {Name: "alerts"}},
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("read\n%+v\nwant\n%+v", p, want)
@@ -151,6 +168,15 @@ func TestAllFaultsAreNamedAtOnceWithTheirPlaces(t *testing.T) {
 		{"nothing", "", []string{`1:1: the function has no name: begin with function = "NAME"`}},
 		{"no TOML", "function = \"f\"\nmemory = = 3\n", []string{"2:10: "}},
 		{"a key twice", "function = \"f\"\nfunction = \"g\"\n", []string{"2:1: "}},
+		{"text without quotes", "function = tm\n", []string{`1:12: text needs quotes: function = "tm"`}},
+		{"text without quotes that begins like no keyword", "function = \"f\"\nsource = ./handler # here\n", []string{`2:10: text needs quotes: source = "./handler"`}},
+		{"a size without quotes", "function = \"f\"\nmemory = 256MB\n", []string{`2:13: text needs quotes: memory = "256MB"`}},
+		{"a list without quotes", "function = \"f\"\nemits = [alerts, b]\n", []string{`2:10: text needs quotes: emits = ["alerts", "b"]`}},
+		{"a memory that is none", "function = \"f\"\nmemory = \"lots\"\n", []string{`2:1: memory "lots": want whole megabytes, like "256MB" or "1GB", or 256 for that many megabytes`}},
+		{"sizes of a stream", "function = \"f\"\n[[stream]]\nname = \"a\"\nmax-bytes = \"1KB\"\nrecord-size = 7\n[[stream]]\nname = \"b\"\nmax-bytes = \"lots\"\nrecord-size = true\n" +
+			"[[stream]]\nname = \"c\"\nmax-bytes = \"2MB\"\nrecord-size = \"4MB\"\n", []string{
+			`4:1: max-bytes: want 1MB or more, or 0 for no limit`, `5:1: record-size: want 1MB to 10MB, in whole KB`,
+			`8:1: max-bytes: "lots" is no size`, `9:1: record-size: want a size in quotes`, `12:1: max-bytes: want room for one record, 4MB, or 0`}},
 		{"a misspelt setting, and its like", "function = \"f\"\n\n  timeot = \"3s\"\n", []string{`3:3: wasmill.toml has no setting "timeot"; did you mean timeout?`}},
 		{"a setting like none", "function = \"f\"\nxyz = 1\n", []string{`2:1: wasmill.toml has no setting "xyz": there are allow, description, emits, env, function, `}},
 		{"a misspelt setting of the second trigger", "function = \"f\"\n[[trigger]]\nstream = \"a\"\n[[trigger]]\nstream = \"b\"\nretrys = 1\n",
@@ -231,7 +257,7 @@ func TestASettingBelowEnvIsWarnedOf(t *testing.T) {
 func TestTheFileOfInitIsReadAsItIsWithAllItsSettingsAndWithoutThem(t *testing.T) {
 	text := File("orders", ".")
 	p, err := Read([]byte(text), words())
-	if err != nil || p.Function.Name != "orders" || len(p.Triggers) != 1 || p.Triggers[0].Name != "orders" || *p.Triggers[0].Config.Retries != 2 {
+	if err != nil || p.Function.Name != "orders" || len(p.Triggers) != 1 || p.Triggers[0].Name != "orders" || p.Triggers[0].Config.Stream != "orders" || *p.Triggers[0].Config.Retries != 2 {
 		t.Fatalf("%v: %+v", err, p)
 	}
 	var bare []string

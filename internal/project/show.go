@@ -87,6 +87,63 @@ func (d *differences) add(setting, from, to string) {
 	}
 }
 
+func shards(n int) string {
+	if n == 1 {
+		return "1 shard"
+	}
+	return strconv.Itoa(n) + " shards"
+}
+
+// bytes writes a size so that it can be read back: in the largest unit it is a
+// whole number of.
+func bytes(n int64) string {
+	unit := 0
+	for n != 0 && n%1024 == 0 && unit < 4 {
+		n /= 1024
+		unit++
+	}
+	return strconv.FormatInt(n, 10) + []string{"B", "KB", "MB", "GB", "TB"}[unit]
+}
+
+// limit of bytes; 0 is none.
+func limit(n int64) string {
+	if n == 0 {
+		return "no limit"
+	}
+	return bytes(n)
+}
+
+// createdStream tells its shards, and what else the file says.
+func createdStream(s *Stream) []Change {
+	changes := []Change{{Setting: "shards", To: strconv.Itoa(max(s.Shards, 1))}}
+	if s.Retention > 0 {
+		changes = append(changes, Change{Setting: "retention", To: span(s.Retention)})
+	}
+	if s.MaxBytes != nil && *s.MaxBytes > 0 {
+		changes = append(changes, Change{Setting: "max-bytes", To: bytes(*s.MaxBytes)})
+	}
+	if s.RecordBytes > 0 {
+		changes = append(changes, Change{Setting: "record-size", To: bytes(int64(s.RecordBytes))})
+	}
+	return changes
+}
+
+// streamChanges are those that an update can make.
+func streamChanges(have, want Stream) []Change {
+	var d differences
+	if want.Retention > 0 {
+		d.add("retention", span(have.Retention), span(want.Retention))
+	}
+	if want.MaxBytes != nil {
+		var most int64
+		if have.MaxBytes != nil {
+			most = *have.MaxBytes
+		}
+		d.add("max-bytes", limit(most), limit(*want.MaxBytes))
+	}
+	return d
+}
+
 func functionChanges(from, to functions.Config) []Change {
 	var d differences
 	d.add("memory", strconv.Itoa(from.Memory)+"MB", strconv.Itoa(to.Memory)+"MB")

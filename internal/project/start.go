@@ -23,7 +23,8 @@ func Name(folder string) string {
 	return name
 }
 
-// File is the text of a new file, with every setting in it.
+// File is the text of a new file, with every setting in it. The stream is named
+// as the function is.
 func File(name, source string) string {
 	return fmt.Sprintf(`# What "wasmill deploy" puts on a server, and "wasmill dev" while you work on it. What is not said here is
 # the default shown, whatever the server has. "wasmill diff" shows what a deployment would change.
@@ -43,7 +44,7 @@ source = %q            # the folder of a Go program, or a .wasm file
 # The function is called with a stream's records. Repeat it for more streams. A stream that does not exist
 # is made, with what a [[stream]] says of it or with 1 shard.
 [[trigger]]
-stream = "events"
+stream = %q
 # name = %q           # the function's, or FUNCTION-STREAM with several triggers
 # from = "trim-horizon"    # where it starts: trim-horizon (the oldest record), latest, or a time
 # batch-size = 100         # the most records of a call, to 10000
@@ -58,10 +59,12 @@ bisect = true              # halve a failing batch, so that a poisoned record en
 # paused = false           # left out: as whoever paused or resumed it by hand wants it
 
 # [[stream]]
-# name = "events"
+# name = %q
 # shards = 4
 # retention = "24h"        # to 365d
-`, name, source, name)
+# max-bytes = "1GB"        # the most its records may take; more is refused until older ones expire
+# record-size = "1MB"      # the most of one record, to 10MB
+`, name, source, name, name, name)
 }
 
 // Handler is a Go program that works, for a folder without one: its files and

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -51,10 +53,45 @@ func parse(data []byte) (*document, error) {
 			return nil, Faults{{1, 1, strings.TrimPrefix(err.Error(), "toml: ")}}
 		}
 		line, column := e.Position()
-		return nil, Faults{{max(line, 1), max(column, 1), strings.TrimPrefix(e.Error(), "toml: ")}}
+		text := strings.TrimPrefix(e.Error(), "toml: ")
+		if meant := unquoted(data, line); meant != "" {
+			text = "text needs quotes: " + meant
+		}
+		return nil, Faults{{max(line, 1), max(column, 1), text}}
 	}
 	d.locate(data)
 	return d, nil
+}
+
+var (
+	bareLine = regexp.MustCompile(`^\s*([A-Za-z0-9_.-]+)\s*=\s*([A-Za-z0-9_./~\[-][^"'#]*?)\s*(?:#.*)?$`)
+	bareWord = regexp.MustCompile(`[^\s,\[\]{}]+`)
+)
+
+// unquoted mends a line of the text that only lacks the quotes of its value, or
+// returns "". The parser itself would tell of keywords and numbers.
+func unquoted(data []byte, line int) string {
+	lines := strings.Split(string(data), "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	m := bareLine.FindStringSubmatch(lines[line-1])
+	if m == nil {
+		return ""
+	}
+	key, value := m[1], m[2]
+	mended := strconv.Quote(value)
+	if strings.HasPrefix(value, "[") {
+		mended = bareWord.ReplaceAllStringFunc(value, strconv.Quote)
+	}
+	valid := func(value string) bool {
+		var into map[string]any
+		return toml.Unmarshal([]byte(key+" = "+value), &into) == nil
+	}
+	if valid(value) || !valid(mended) {
+		return ""
+	}
+	return key + " = " + mended
 }
 
 // locate notes where every key stands. The text is known to be valid.

@@ -1,7 +1,8 @@
 // Command demo sends a week of real earthquakes through the Go Lambda handler
 // in samples/quakes, on a server of its own: it deploys the handler, buries what
 // that cannot digest, tries a corrected build on one of the dead letters, deploys
-// it, and redrives them.
+// it, and redrives them. The faulty energy.go is its own, so that a tree in which
+// that was corrected does as well.
 //
 // Usage: demo path/to/wasmill [path/to/samples/quakes]
 //
@@ -14,6 +15,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,7 +73,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 
-	// A copy of the handler, since it is going to be corrected.
+	// A copy of the handler, since it is faulty now and going to be corrected.
 	handler := filepath.Join(dir, "quakes")
 	if err := copyHandler(handler, quakes); err != nil {
 		return err
@@ -142,9 +144,14 @@ func (d *demo) steps(ctx context.Context, all []step) error {
 	return nil
 }
 
-// copyHandler copies what the handler is built from.
+// faulty is energy.go as it was before anybody corrected it.
+//
+//go:embed energy.go.txt
+var faulty []byte
+
+// copyHandler copies what the handler is built from, with its fault.
 func copyHandler(to, from string) error {
-	for _, name := range []string{"main.go", "energy.go", "fixed/energy.go.txt", "go.mod", "go.sum", "wasmill.toml"} {
+	for _, name := range []string{"main.go", "fixed/energy.go.txt", "go.mod", "go.sum", "wasmill.toml"} {
 		b, err := os.ReadFile(filepath.Join(from, filepath.FromSlash(name)))
 		if err != nil {
 			return err
@@ -154,7 +161,7 @@ func copyHandler(to, from string) error {
 			return err
 		}
 	}
-	return nil
+	return os.WriteFile(filepath.Join(to, "energy.go"), faulty, 0o644)
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -25,18 +25,28 @@ type record struct {
 	Data         []byte `json:"data"`
 }
 
-func handle(_ context.Context, e events.KinesisEvent) (out reply, _ error) {
-	if target != "" {
-		out.Emit = make([]record, len(e.Records))
+// handle keeps nothing.
+func handle(_ context.Context, e events.KinesisEvent) error {
+	for i := range e.Records {
+		bytes += len(e.Records[i].Kinesis.Data)
 	}
+	return nil
+}
+
+// pass hands each record on.
+func pass(_ context.Context, e events.KinesisEvent) (out reply, _ error) {
+	out.Emit = make([]record, len(e.Records))
 	for i := range e.Records {
 		r := &e.Records[i].Kinesis
-		bytes += len(r.Data)
-		if target != "" {
-			out.Emit[i] = record{target, r.PartitionKey, r.Data}
-		}
+		out.Emit[i] = record{target, r.PartitionKey, r.Data}
 	}
 	return out, nil
 }
 
-func main() { lambda.Start(handle) }
+func main() {
+	if target != "" {
+		lambda.Start(pass)
+		return
+	}
+	lambda.Start(handle)
+}

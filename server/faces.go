@@ -109,29 +109,23 @@ func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStat
 		}
 		if m := s.Machine; m != nil {
 			p.InFlight, p.LastOutcome, p.Redriving, p.WaitsFor = m.Out, m.LastOutcome, len(m.Redrives), m.WaitsFor
-			for _, r := range m.Redrives {
-				p.Attempts = max(p.Attempts, r.Attempts)
-				if r.State == shard.UnitBackoff {
+			open := func(attempts int, state shard.UnitState, until time.Time, last triggers.Failure) {
+				p.Attempts = max(p.Attempts, attempts)
+				if state == shard.UnitBackoff {
 					p.Waiting++
-					if p.RetryAt.IsZero() || r.Until.Before(p.RetryAt) {
-						p.RetryAt = r.Until
+					if p.RetryAt.IsZero() || until.Before(p.RetryAt) {
+						p.RetryAt = until
 					}
 				}
-				if e := r.LastError; e.Type != "" || e.Message != "" {
-					p.LastError = strings.TrimPrefix(e.Type+": "+e.Message, ": ")
+				if last.Type != "" || last.Message != "" {
+					p.LastError = strings.TrimPrefix(last.Type+": "+last.Message, ": ")
 				}
 			}
+			for _, r := range m.Redrives {
+				open(r.Attempts, r.State, r.Until, r.LastError)
+			}
 			for _, u := range m.Units {
-				p.Attempts = max(p.Attempts, u.Attempts)
-				if u.State == shard.UnitBackoff {
-					p.Waiting++
-					if p.RetryAt.IsZero() || u.Until.Before(p.RetryAt) {
-						p.RetryAt = u.Until
-					}
-				}
-				if e := u.LastError; e.Type != "" || e.Message != "" {
-					p.LastError = strings.TrimPrefix(e.Type+": "+e.Message, ": ")
-				}
+				open(u.Attempts, u.State, u.Until, u.LastError)
 			}
 		}
 		out[i] = p

@@ -54,6 +54,16 @@ func (p *Pending) Wait(ctx context.Context) ([]Place, error) {
 	}
 }
 
+// Done says whether the fate of the records is known.
+func (p *Pending) Done() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Append stores records in their order and returns their places when they are
 // durable. Errors: [ErrClosed], [ErrTooLarge], [ErrNotFound]; [ErrUnavailable] is
 // worth another try. See [Pending.Wait] for what is stored on an error.

@@ -67,6 +67,14 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 			places, err = g.pending.Wait(ctx)
 		}
 		missing := err != nil && !uncertain(ctx, err)
+		if err != nil && ctx.Err() != nil && g.pending != nil && !g.pending.Done() {
+			late := int64(0)
+			for _, at := range g.index {
+				late += int64(entries[at].Size())
+			}
+			inc.quota.drift(g.pending, late)
+			bytes -= late
+		}
 		if err != nil {
 			err = g.shard.putError(err)
 		}

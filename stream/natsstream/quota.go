@@ -3,9 +3,11 @@ package natsstream
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/stream"
 )
 
@@ -36,7 +38,15 @@ type quota struct {
 	stored   int64      // as measured, and settled since
 	flying   int64      // taken and not settled
 	settled  int64      // ever, as far as it was stored
+	adrift   []drifter
 	warned   bool
+}
+
+// drifter is an append that nobody waits for any more. Its bytes are on their way
+// until its fate is known.
+type drifter struct {
+	pending *log.Pending
+	bytes   int64
 }
 
 // take books entries, from the front as many as there is room for, and returns
@@ -73,6 +83,7 @@ func (q *quota) book(ctx context.Context, fit func(room int64) (bytes int64, all
 		limit := q.inc.desc.Load().MaxBytes
 		q.mu.Lock()
 		if limit == 0 {
+			q.land()
 			bytes, _ := fit(1 << 62)
 			q.flying += bytes // a limit may be set before this is settled
 			q.mu.Unlock()
@@ -110,6 +121,27 @@ func (q *quota) settle(bytes, gone int64) {
 	q.mu.Unlock()
 }
 
+// drift is settle for an append that the caller has given up.
+func (q *quota) drift(p *log.Pending, bytes int64) {
+	q.mu.Lock()
+	q.adrift = append(q.adrift, drifter{p, bytes})
+	q.mu.Unlock()
+}
+
+// land settles what is not adrift any more, as stored: who failed may be so in
+// part, and is missed when the stream is measured. Called with mu held.
+func (q *quota) land() {
+	q.adrift = slices.DeleteFunc(q.adrift, func(d drifter) bool {
+		if !d.pending.Done() {
+			return false
+		}
+		q.flying -= d.bytes
+		q.stored += d.bytes
+		q.settled += d.bytes
+		return true
+	})
+}
+
 // stale has the stream measured before more is taken.
 func (q *quota) stale() {
 	q.mu.Lock()
@@ -126,6 +158,7 @@ func (q *quota) measure(ctx context.Context, seen time.Time) error {
 		return context.Cause(ctx)
 	}
 	q.mu.Lock()
+	q.land()
 	done, before := !q.measured.Equal(seen), q.settled
 	q.mu.Unlock()
 	if done {

@@ -22,6 +22,7 @@ const MaxDescription = 256
 func (c Config) WithDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.Memory = cmp.Or(c.Memory, MinMemory)
+	c.Isolation = cmp.Or(c.Isolation, IsolationEnvironment)
 	return c
 }
 
@@ -72,6 +73,23 @@ func (c Config) Validate() (warnings []string, err error) {
 		case slices.Contains(c.Emits[:i], name):
 			fault("stream to emit to %q: named twice", name)
 		}
+	}
+	if len(c.Allow) > MaxAllow {
+		fault("%d places to dial: want at most %d", len(c.Allow), MaxAllow)
+	}
+	for i, pattern := range c.Allow {
+		switch _, err := ParseAllow(pattern); {
+		case err != nil:
+			fault("place to dial %.300q: %w", pattern, err)
+		case slices.Contains(c.Allow[:i], pattern):
+			fault("place to dial %q: named twice", pattern)
+		}
+	}
+	if c.Isolation != "" && c.Isolation != IsolationEnvironment && c.Isolation != IsolationInvocation {
+		fault("isolation %q: want %s or %s", c.Isolation, IsolationEnvironment, IsolationInvocation)
+	}
+	if c.Concurrency != nil && *c.Concurrency < 0 {
+		fault("concurrency %d: want 0 or more", *c.Concurrency)
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, errors.Join(errs...))

@@ -24,6 +24,13 @@ const (
 	MaxEnvironment = 4 << 10
 	// MaxEmits is how many streams a function may emit to. Ours.
 	MaxEmits = 32
+	// MaxAllow is how many places a function may dial. Ours.
+	MaxAllow = 64
+	// MaxConcurrency is how many invocations of all functions may run at once, and
+	// MinUnreserved how many of them no function may have reserved (AWS Lambda:
+	// UnreservedConcurrentExecutions).
+	MaxConcurrency = 1000
+	MinUnreserved  = 100
 	// MaxCode is the size of a module, in bytes.
 	MaxCode = 256 << 20
 	// Unpublished is the version that changes with the function.
@@ -52,7 +59,29 @@ type Config struct {
 	// Emits are the streams that the function may emit records to by what it
 	// returns (docs/abi.md), MaxEmits at most. Ours.
 	Emits []string `json:"emits,omitempty"`
+	// Allow are the places that the function may dial, as host:port patterns,
+	// MaxAllow at most; see [ParseAllow]. Nothing by default, but for this server's
+	// own endpoint, which is always allowed. Ours.
+	Allow []string `json:"allow,omitempty"`
+	// Isolation says what an invocation finds in memory. Defaults to
+	// IsolationEnvironment. Ours.
+	Isolation Isolation `json:"isolation,omitempty"`
+	// Concurrency is how many invocations of the function may run at once, all its
+	// versions together, and how many places of the server's it has for itself
+	// (reserved concurrency). Nil: as many as there is room for; 0: none at all.
+	Concurrency *int `json:"concurrency,omitempty"`
 }
+
+// Isolation says what of an environment an invocation shares with those before it.
+type Isolation string
+
+const (
+	// IsolationEnvironment: what an invocation leaves in memory the next one of the
+	// same environment finds, as on AWS Lambda.
+	IsolationEnvironment Isolation = "environment"
+	// IsolationInvocation: each invocation finds memory as it was after start-up.
+	IsolationInvocation Isolation = "invocation"
+)
 
 // Code is a module that was checked and compiled.
 type Code struct {

@@ -35,7 +35,7 @@ func (s *Store) Create(ctx context.Context, name string, code []byte, c function
 		}
 		return nil
 	}
-	if err := taken(); err != nil { // before seconds of compiling
+	if err := errors.Join(taken(), s.fits(name, c)); err != nil { // before seconds of compiling
 		return functions.Version{}, nil, err
 	}
 	info, err := s.checked(ctx, code, progress)
@@ -47,7 +47,7 @@ func (s *Store) Create(ctx context.Context, name string, code []byte, c function
 		return functions.Version{}, nil, err
 	}
 	defer s.unlock()
-	if err := taken(); err != nil {
+	if err := errors.Join(taken(), s.fits(name, c)); err != nil {
 		return functions.Version{}, nil, err
 	}
 	if err := s.code.put(ctx, info.SHA256, code, progress); err != nil {
@@ -97,6 +97,9 @@ func (s *Store) UpdateConfig(ctx context.Context, name string, c functions.Confi
 		return functions.Version{}, nil, err
 	}
 	v, _, err := s.change(ctx, name, func(v *functions.Version) error {
+		if err := s.fits(name, c); err != nil {
+			return err
+		}
 		v.Config = clone(c)
 		return nil
 	})
@@ -117,7 +120,7 @@ func (s *Store) change(ctx context.Context, name string, edit func(*functions.Ve
 	if err := edit(&next.Version); err != nil {
 		return functions.Version{}, nil, err
 	}
-	if same(next.Version, f.Version) && next.Version.Config.Description == f.Version.Config.Description {
+	if same(next.Version, f.Version) && next.Version.Config.Description == f.Version.Config.Description && equal(next.Version.Config.Concurrency, f.Version.Config.Concurrency) {
 		return f.latest(), nil, nil
 	}
 	next.Version.Revision++
@@ -145,7 +148,7 @@ func (s *Store) Publish(ctx context.Context, name, description string) (function
 	}
 	if f.Published > 0 {
 		if last := f.versions[f.Published-1]; same(last, f.Version) {
-			return copied(last), nil
+			return f.version(f.Published), nil
 		}
 	}
 	next := *f
@@ -236,10 +239,35 @@ func (s *Store) checked(ctx context.Context, code []byte, progress func(runtime.
 	return info, nil
 }
 
+// fits says whether a function may reserve the concurrency of c beside what others
+// have reserved: enough must stay for those that reserve nothing. Only who holds
+// the token can rely on it.
+func (s *Store) fits(name string, c functions.Config) error {
+	if c.Concurrency == nil || *c.Concurrency == 0 {
+		return nil // as on AWS Lambda, any function can be stopped
+	}
+	others := 0
+	s.mu.RLock()
+	for _, f := range s.functions {
+		if n := f.Version.Config.Concurrency; n != nil && f.Version.Function != name {
+			others += *n
+		}
+	}
+	s.mu.RUnlock()
+	if most := functions.MaxConcurrency - functions.MinUnreserved - others; *c.Concurrency > most {
+		return fmt.Errorf("%w: concurrency %d: at most %d can be reserved: of %d in all, other functions have reserved %d, and %d are left for functions that reserve nothing",
+			functions.ErrInvalid, *c.Concurrency, max(0, most), functions.MaxConcurrency, others, functions.MinUnreserved)
+	}
+	return nil
+}
+
 // same says whether two versions run the same code in the same way.
 func same(a, b functions.Version) bool {
-	return a.Code.SHA256 == b.Code.SHA256 && a.Config.Timeout == b.Config.Timeout && a.Config.Memory == b.Config.Memory &&
-		maps.Equal(a.Config.Environment, b.Config.Environment) && slices.Equal(a.Config.Emits, b.Config.Emits)
+	x, y := a.Config.WithDefaults(), b.Config.WithDefaults() // what was stored by older servers lacks some
+	return a.Code.SHA256 == b.Code.SHA256 && x.Timeout == y.Timeout && x.Memory == y.Memory && x.Isolation == y.Isolation &&
+		maps.Equal(x.Environment, y.Environment) && slices.Equal(x.Emits, y.Emits) && slices.Equal(x.Allow, y.Allow)
 }
+
+func equal(a, b *int) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -227,7 +227,7 @@ func (s *Store) Version(_ context.Context, name, qualifier string) (functions.Ve
 	if err != nil || n < 1 || n > len(f.versions) || strconv.Itoa(n) != qualifier {
 		return functions.Version{}, fmt.Errorf("%w: version %s of function %s", functions.ErrNotFound, qualifier, name)
 	}
-	return copied(f.versions[n-1]), nil
+	return f.version(n), nil
 }
 
 // Versions returns $LATEST and then all published versions of a function, oldest first.
@@ -237,8 +237,8 @@ func (s *Store) Versions(_ context.Context, name string) ([]functions.Version, e
 		return nil, err
 	}
 	out := []functions.Version{f.latest()}
-	for _, v := range f.versions {
-		out = append(out, copied(v))
+	for n := range f.versions {
+		out = append(out, f.version(n+1))
 	}
 	return out, nil
 }
@@ -306,6 +306,15 @@ func (s *Store) fade(ctx context.Context, digests ...string) {
 
 func (f *function) latest() functions.Version { return copied(f.Version) }
 
+// version is version n, 1 to f.Published. Concurrency is the function's, not the
+// version's: it is that of $LATEST at any time (as on AWS Lambda, where versions
+// share what is reserved).
+func (f *function) version(n int) functions.Version {
+	v := copied(f.versions[n-1])
+	v.Config.Concurrency = clone(f.Version.Config).Concurrency
+	return v
+}
+
 // copied keeps callers from changing what all share.
 func copied(v functions.Version) functions.Version {
 	v.Config = clone(v.Config)
@@ -315,5 +324,10 @@ func copied(v functions.Version) functions.Version {
 func clone(c functions.Config) functions.Config {
 	c.Environment = maps.Clone(c.Environment)
 	c.Emits = slices.Clone(c.Emits)
+	c.Allow = slices.Clone(c.Allow)
+	if c.Concurrency != nil {
+		n := *c.Concurrency
+		c.Concurrency = &n
+	}
 	return c
 }

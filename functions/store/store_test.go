@@ -104,7 +104,7 @@ func TestCreateFillsInDefaults(t *testing.T) {
 	want := functions.Version{
 		Function: "fn", Version: "$LATEST", ID: v.ID, Revision: 1, Modified: v.Modified,
 		Code:   functions.Code{SHA256: digest([]byte("code")), Size: 4, ABI: functions.ABIBatch},
-		Config: functions.Config{Timeout: 3 * time.Second, Memory: 128},
+		Config: functions.Config{Timeout: 3 * time.Second, Memory: 128, Isolation: functions.IsolationEnvironment},
 	}
 	if !reflect.DeepEqual(v, want) || v.ID == "" || v.Modified.IsZero() {
 		t.Errorf("got %+v\nwant %+v", v, want)
@@ -219,6 +219,24 @@ func TestRevisionGrowsWithEachChangeOnly(t *testing.T) {
 		{"the same streams", func() (functions.Version, []string, error) {
 			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}})
 		}, 5},
+		{"another place to dial", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Allow: []string{"a:1"}})
+		}, 6},
+		{"the same place and the default isolation", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Allow: []string{"a:1"}, Isolation: functions.IsolationEnvironment})
+		}, 6},
+		{"another isolation", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Allow: []string{"a:1"}, Isolation: functions.IsolationInvocation})
+		}, 7},
+		{"a concurrency", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Concurrency: new(0)})
+		}, 8},
+		{"the same concurrency", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{Concurrency: new(0)})
+		}, 8},
+		{"no concurrency", func() (functions.Version, []string, error) {
+			return s.UpdateConfig(t.Context(), "fn", functions.Config{})
+		}, 9},
 	}
 	for _, step := range steps {
 		got, _, err := step.change()
@@ -226,7 +244,7 @@ func TestRevisionGrowsWithEachChangeOnly(t *testing.T) {
 			t.Errorf("%s: revision %d, %v, want %d", step.name, got.Revision, err, step.want)
 		}
 	}
-	if len(told) != 4 {
+	if len(told) != 8 {
 		t.Errorf("watchers were told %v", told)
 	}
 }
@@ -269,6 +287,95 @@ func TestPublishedVersionsDoNotChange(t *testing.T) {
 	}
 	if code, err := s.Code(ctx, one.Code.SHA256); err != nil || string(code) != "one" {
 		t.Errorf("code of version 1: %q, %v", code, err)
+	}
+}
+
+func TestConcurrencyIsTheFunctionsNotTheVersions(t *testing.T) {
+	s, _ := open(t, natsdtest.Memory(t))
+	ctx := t.Context()
+	create(t, s, "fn", "one")
+	one := publish(t, s, "fn")
+	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Concurrency: new(5)}); err != nil {
+		t.Fatal(err)
+	}
+	if again := publish(t, s, "fn"); again.Version != one.Version || again.Config.Concurrency == nil || *again.Config.Concurrency != 5 {
+		t.Errorf("published with another concurrency only: %+v", again)
+	}
+	v, err := s.Version(ctx, "fn", "1")
+	if err != nil || v.Config.Concurrency == nil || *v.Config.Concurrency != 5 {
+		t.Fatalf("version 1: %+v, %v", v.Config, err)
+	}
+	*v.Config.Concurrency = 7
+	if versions, err := s.Versions(ctx, "fn"); err != nil || *versions[0].Config.Concurrency != 5 || *versions[1].Config.Concurrency != 5 {
+		t.Errorf("a caller changed it: %v", err)
+	}
+	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := s.Version(ctx, "fn", "1"); v.Config.Concurrency != nil {
+		t.Errorf("version 1 has still reserved %d", *v.Config.Concurrency)
+	}
+}
+
+func TestReservationsLeaveAHundredPlaces(t *testing.T) {
+	s, _ := open(t, natsdtest.Memory(t))
+	ctx := t.Context()
+	reserve := func(name string, n int) error {
+		_, _, err := s.Create(ctx, name, []byte("code"), functions.Config{Concurrency: &n}, nil)
+		return err
+	}
+	if err := reserve("a", 901); !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), "concurrency 901: at most 900") {
+		t.Errorf("more than all: %v", err)
+	}
+	if err := reserve("a", 500); err != nil {
+		t.Error(err)
+	}
+	if err := reserve("b", 401); !errors.Is(err, functions.ErrInvalid) || !strings.Contains(err.Error(), "at most 400 can be reserved: of 1000 in all, other functions have reserved 500, and 100 are left") {
+		t.Errorf("more than is left: %v", err)
+	}
+	if err := reserve("b", 400); err != nil {
+		t.Error(err)
+	}
+	if err := reserve("c", 1); !errors.Is(err, functions.ErrInvalid) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := reserve("c", 0); err != nil {
+		t.Errorf("none at all always fits: %v", err)
+	}
+	update := func(name string, n int) error {
+		_, _, err := s.UpdateConfig(ctx, name, functions.Config{Concurrency: &n})
+		return err
+	}
+	if err := update("a", 501); !errors.Is(err, functions.ErrInvalid) {
+		t.Errorf("raised beyond what is left: %v", err)
+	}
+	if err := errors.Join(update("a", 500), update("a", 100), update("c", 400)); err != nil {
+		t.Errorf("what another gave back can be had: %v", err)
+	}
+	if err := s.Delete(ctx, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := update("a", 500); err != nil {
+		t.Errorf("what a deleted function had can be had: %v", err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	taken := 0
+	if err := update("b", 397); err != nil { // all are taken but three
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		wg.Go(func() {
+			if reserve(fmt.Sprint("many", i), 1) == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				taken++
+			}
+		})
+	}
+	wg.Wait()
+	if taken != 3 {
+		t.Errorf("%d took one of three places", taken)
 	}
 }
 

@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"time"
 )
 
@@ -23,10 +21,15 @@ const (
 	recordEntry    = 32
 )
 
-// Kinds of a request.
+// Kinds of a request. Those of batches are a [Kind] and one.
 const (
-	kindJSON    = 0
-	kindKinesis = 1
+	kindJSON     = 0
+	kindKinesis  = 1
+	kindSQS      = 2
+	kindDynamoDB = 3
+	// kindNone is no kind, now or later: a guest does not understand it, and so gets
+	// the batch as JSON. For batches that have no binary form.
+	kindNone = 0xffff
 )
 
 // Sections of a request.
@@ -37,9 +40,17 @@ const (
 	tagSourceARN
 	tagRegion
 	tagIdentity
+	tagWindow
 )
 
 const flagPartialReplies = 1 << 0
+
+// Of the section of a window.
+const (
+	windowHeader = 24
+	flagFinal    = 1 << 0
+	flagEarly    = 1 << 1
+)
 
 // Status of a response.
 const (
@@ -48,11 +59,12 @@ const (
 	statusNotUnderstood = 2
 )
 
-// Sections of a response. 4 is kept for window state.
+// Sections of a response.
 const (
 	tagJSON         = 1
 	tagFailures     = 2
 	tagEmits        = 3
+	tagState        = 4
 	tagErrorType    = 16
 	tagErrorMessage = 17
 	tagStackTrace   = 18
@@ -120,7 +132,91 @@ func appendHeader(dst []byte, kind uint16, length int, h *BatchHeader, count, of
 
 // BinarySize is the exact number of bytes that [AppendBinary] appends.
 func BinarySize(b *Batch, h BatchHeader) int {
-	n := tableOffset(b, &h) + recordEntry*len(b.Records)
+	return tableOffset(b, &h) + bodySize(b)
+}
+
+func bodySize(b *Batch) int {
+	switch b.Kind {
+	case KindSQS:
+		return messagesSize(b)
+	case KindDynamoDB:
+		return changesSize(b)
+	}
+	return kinesisSize(b)
+}
+
+func tableOffset(b *Batch, h *BatchHeader) int {
+	return requestHeader + sectionSize(h.RequestID) + sectionSize(h.FunctionARN) + sectionSize(b.Shard) +
+		sectionSize(b.ARN) + sectionSize(b.Region) + sectionSize(b.Identity) + windowSize(b.Window)
+}
+
+func windowSize(w *Window) int {
+	if w == nil {
+		return 0
+	}
+	return sectionHeader + pad(windowHeader+len(w.State), 8)
+}
+
+// appendWindow appends section 7. A guest that does not know it must not take the
+// batch for one without a window.
+func appendWindow(dst []byte, w *Window) []byte {
+	if w == nil {
+		return dst
+	}
+	le := binary.LittleEndian
+	n := windowHeader + len(w.State)
+	flags := uint64(0)
+	if w.Final {
+		flags |= flagFinal
+	}
+	if w.TerminatedEarly {
+		flags |= flagEarly
+	}
+	dst = le.AppendUint16(dst, tagWindow)
+	dst = le.AppendUint16(dst, sectionMust)
+	dst = le.AppendUint32(dst, uint32(n))
+	dst = le.AppendUint64(dst, uint64(w.Start.UnixMilli()))
+	dst = le.AppendUint64(dst, uint64(w.End.UnixMilli()))
+	dst = le.AppendUint64(dst, flags)
+	dst = append(dst, w.State...)
+	return append(dst, zeros[:pad(n, 8)-n]...)
+}
+
+// AppendBinary appends the request that wm_batch takes. All of it is below 4 GiB.
+// What has no binary form, a change whose JSON is not as DynamoDB has it, makes a
+// request that no guest understands, so that the batch goes as JSON.
+func AppendBinary(dst []byte, b *Batch, h BatchHeader) []byte {
+	base, table := len(dst), tableOffset(b, &h)
+	size := table + bodySize(b)
+	dst = appendHeader(dst, uint16(b.Kind)+kindKinesis, size, &h, len(b.Records), table)
+	dst = appendSection(dst, tagRequestID, h.RequestID)
+	dst = appendSection(dst, tagFunctionARN, h.FunctionARN)
+	dst = appendSection(dst, tagShard, b.Shard)
+	dst = appendSection(dst, tagSourceARN, b.ARN)
+	dst = appendSection(dst, tagRegion, b.Region)
+	dst = appendSection(dst, tagIdentity, b.Identity)
+	dst = appendWindow(dst, b.Window)
+	switch b.Kind {
+	case KindSQS:
+		dst = appendMessages(dst, base, b)
+	case KindDynamoDB:
+		var ok bool
+		if dst, ok = appendChanges(dst, base, b); !ok {
+			le := binary.LittleEndian
+			le.PutUint16(dst[base+6:], kindNone)
+			le.PutUint32(dst[base+24:], 0)
+		}
+	default:
+		dst = appendKinesis(dst, base, b)
+	}
+	if len(dst)-base != size {
+		panic("runtime: binary batch of another size than computed")
+	}
+	return dst
+}
+
+func kinesisSize(b *Batch) int {
+	n := recordEntry * len(b.Records)
 	for i := range b.Records {
 		r := &b.Records[i]
 		n += len(b.Shard) + 1 + len(r.Sequence) + len(r.PartitionKey) + len(r.Data)
@@ -128,26 +224,12 @@ func BinarySize(b *Batch, h BatchHeader) int {
 	return n
 }
 
-func tableOffset(b *Batch, h *BatchHeader) int {
-	return requestHeader + sectionSize(h.RequestID) + sectionSize(h.FunctionARN) + sectionSize(b.Shard) +
-		sectionSize(b.ARN) + sectionSize(b.Region) + sectionSize(b.Identity)
-}
-
-// AppendBinary appends the request that wm_batch takes. All of it is below 4 GiB.
-func AppendBinary(dst []byte, b *Batch, h BatchHeader) []byte {
+// appendKinesis appends table and blobs of kind 1 to a message that begins at base.
+func appendKinesis(dst []byte, base int, b *Batch) []byte {
 	le := binary.LittleEndian
-	base, table := len(dst), tableOffset(b, &h)
-	dst = appendHeader(dst, kindKinesis, BinarySize(b, h), &h, len(b.Records), table)
-	dst = appendSection(dst, tagRequestID, h.RequestID)
-	dst = appendSection(dst, tagFunctionARN, h.FunctionARN)
-	dst = appendSection(dst, tagShard, b.Shard)
-	dst = appendSection(dst, tagSourceARN, b.ARN)
-	dst = appendSection(dst, tagRegion, b.Region)
-	dst = appendSection(dst, tagIdentity, b.Identity)
-
 	// The blobs follow the table, `shard:sequence`, key, data, so that event
 	// id and sequence number are substrings of one another and cost no copy.
-	at := table + recordEntry*len(b.Records)
+	at := len(dst) - base + recordEntry*len(b.Records)
 	for i := range b.Records {
 		r := &b.Records[i]
 		seq := at + len(b.Shard) + 1
@@ -170,9 +252,6 @@ func AppendBinary(dst []byte, b *Batch, h BatchHeader) []byte {
 		dst = append(dst, r.PartitionKey...)
 		dst = append(dst, r.Data...)
 	}
-	if len(dst)-base != at {
-		panic("runtime: binary batch of another size than computed")
-	}
 	return dst
 }
 
@@ -189,142 +268,4 @@ func AppendJSONRequest(dst []byte, payload int, h BatchHeader) []byte {
 	dst = appendHeader(dst, kindJSON, size, &h, payload, size-payload)
 	dst = appendSection(dst, tagRequestID, h.RequestID)
 	return appendSection(dst, tagFunctionARN, h.FunctionARN)
-}
-
-// Reply is a decoded response. Its fields alias the message.
-type Reply struct {
-	// NotUnderstood: the guest knows this kind of batch not; ask wm_json.
-	NotUnderstood bool
-	// Failed: the function returned an error, which the Error fields tell.
-	Failed bool
-	// JSON is what the function returned; empty for nothing.
-	JSON []byte
-	// HasFailures says that Failures, indexes into the batch, stand for the
-	// reply's batchItemFailures.
-	HasFailures bool
-	Failures    []uint32
-	// HasEmits says that Emits stand for the reply's emit.
-	HasEmits                bool
-	Emits                   []ReplyEmit
-	ErrorType, ErrorMessage string
-	StackTrace              []byte // JSON array, or empty
-}
-
-// ReplyEmit is one emitted record of a response.
-type ReplyEmit struct {
-	Item              uint32 // index into the batch, or NoItem
-	Stream, Key, Data []byte
-}
-
-// NoItem is the Item of a record that the function names no origin of.
-const NoItem = 1<<32 - 1
-
-const emitHeader = 16
-
-// decodeEmits reads section 3. One record follows the other, each padded to 8
-// bytes, so that no byte of a message can count twice.
-func decodeEmits(b []byte) ([]ReplyEmit, error) {
-	le := binary.LittleEndian
-	var out []ReplyEmit
-	for at := 0; at < len(b); {
-		if len(b)-at < emitHeader {
-			return nil, malformed("emit %d is cut off", len(out))
-		}
-		e := ReplyEmit{Item: le.Uint32(b[at:])}
-		sizes := [...]uint32{le.Uint32(b[at+4:]), le.Uint32(b[at+8:]), le.Uint32(b[at+12:])}
-		at += emitHeader
-		for i, to := range []*[]byte{&e.Stream, &e.Key, &e.Data} {
-			if uint64(sizes[i]) > uint64(len(b)-at) {
-				return nil, malformed("emit %d is longer than its section", len(out))
-			}
-			end := at + int(sizes[i])
-			*to, at = b[at:end:end], end
-		}
-		if out = append(out, e); len(out) > MaxEmits {
-			break // too many, whatever else follows
-		}
-		// The last one may leave its padding out.
-		at = min(pad(at, 8), len(b))
-	}
-	return out, nil
-}
-
-// ErrMalformed means a response is not as docs/abi.md says; the text says where.
-var ErrMalformed = errors.New("malformed response")
-
-func malformed(format string, a ...any) error {
-	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, a...))
-}
-
-// DecodeReply reads a response message of a guest. It trusts nothing in it.
-func DecodeReply(b []byte) (Reply, error) {
-	le := binary.LittleEndian
-	var r Reply
-	if len(b) < responseHeader {
-		return r, malformed("%d bytes, want at least %d", len(b), responseHeader)
-	}
-	if m := le.Uint32(b); m != responseMagic {
-		return r, malformed("begins with %q, want %q", b[:4], "WMR1")
-	}
-	if v := le.Uint16(b[4:]); v != ABIVersion {
-		return r, malformed("version %d, want %d", v, ABIVersion)
-	}
-	if n := le.Uint32(b[8:]); uint64(n) != uint64(len(b)) {
-		return r, malformed("says it has %d bytes, has %d", n, len(b))
-	}
-	switch status := le.Uint16(b[6:]); status {
-	case statusOK:
-	case statusError:
-		r.Failed = true
-	case statusNotUnderstood:
-		r.NotUnderstood = true
-	default:
-		return r, malformed("status %d is not known", status)
-	}
-	for at := responseHeader; at < len(b); {
-		if len(b)-at < sectionHeader {
-			return r, malformed("section at byte %d is cut off", at)
-		}
-		tag, flags, n := le.Uint16(b[at:]), le.Uint16(b[at+2:]), uint64(le.Uint32(b[at+4:]))
-		body := b[at+sectionHeader:]
-		if n > uint64(len(body)) {
-			return r, malformed("section %d at byte %d has %d bytes, only %d follow", tag, at, n, len(body))
-		}
-		body = body[:n:n]
-		switch tag {
-		case tagJSON:
-			r.JSON = body
-		case tagFailures:
-			if n%4 != 0 {
-				return r, malformed("%d bytes of failure indexes, want a multiple of 4", n)
-			}
-			r.HasFailures = true
-			r.Failures = make([]uint32, n/4)
-			for i := range r.Failures {
-				r.Failures[i] = le.Uint32(body[4*i:])
-			}
-		case tagEmits:
-			if r.HasEmits {
-				return r, malformed("section %d is there twice", tag)
-			}
-			var err error
-			if r.Emits, err = decodeEmits(body); err != nil {
-				return r, err
-			}
-			r.HasEmits = true
-		case tagErrorType:
-			r.ErrorType = string(body)
-		case tagErrorMessage:
-			r.ErrorMessage = string(body)
-		case tagStackTrace:
-			r.StackTrace = body
-		default:
-			if flags&sectionMust != 0 {
-				return r, malformed("section %d is not known and must be", tag)
-			}
-		}
-		// The last section may leave its padding out.
-		at = min(at+sectionHeader+pad(int(n), 8), len(b))
-	}
-	return r, nil
 }

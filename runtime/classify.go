@@ -29,7 +29,7 @@ const (
 // prefix, "RequestId: <id> Error: ".
 func (r *Result) Fail(o Outcome, errorType, requestID, format string, a ...any) {
 	r.Outcome, r.ErrorType = o, errorType
-	r.Response, r.Failures, r.Emits = nil, nil, nil
+	r.Response, r.Failures, r.Emits, r.State = nil, nil, nil, nil
 	r.ErrorMessage = fmt.Sprintf(format, a...)
 	if requestID != "" {
 		r.ErrorMessage = "RequestId: " + requestID + " Error: " + r.ErrorMessage
@@ -48,18 +48,23 @@ func (r *Result) Fail(o Outcome, errorType, requestID, format string, a ...any) 
 // whose emitted records cannot be taken is a FunctionError of [TypeBadEmits].
 //
 // Records that a batch's reply emits are then in Emits, all of them, and no more
-// in Response. A caller's reply is left as it is.
+// in Response; a window's new state is in State, and one that is missing or no object
+// a FunctionError of [TypeBadState]. A caller's reply is left as it is.
 func Classify(inv *Invocation, allowed []string, r *Result) {
 	if r.Outcome != Done {
-		r.Emits = nil
+		r.Emits, r.State = nil, nil
 		return
 	}
+	window := inv.Batch != nil && inv.Batch.Window != nil
+	if !window {
+		r.State = nil
+	}
 	emits := r.Emits != nil || len(allowed) > 0 || mentionsEmit(r.Response)
-	if inv.Batch != nil && !inv.PartialReplies && !emits {
+	if inv.Batch != nil && !inv.PartialReplies && !emits && !window {
 		return
 	}
 	if len(r.Response) > 0 && !json.Valid(r.Response) {
-		if inv.Batch != nil && !inv.PartialReplies && len(allowed) == 0 && len(r.Emits) == 0 {
+		if inv.Batch != nil && !inv.PartialReplies && len(allowed) == 0 && len(r.Emits) == 0 && !window {
 			r.Emits = nil
 			return
 		}
@@ -73,6 +78,12 @@ func Classify(inv *Invocation, allowed []string, r *Result) {
 	if emits {
 		if err := takeEmits(inv.Batch, allowed, r); err != nil {
 			r.Fail(FunctionError, TypeBadEmits, "", "%v", err)
+			return
+		}
+	}
+	if window {
+		if err := takeState(inv, r); err != nil {
+			r.Fail(FunctionError, TypeBadState, "", "%v", err)
 			return
 		}
 	}
@@ -91,10 +102,10 @@ func classifyFailures(inv *Invocation, r *Result) {
 	lowest, known := LowestFailed(inv.Batch, failures)
 	switch n := len(inv.Batch.Records); {
 	case !valid:
-		r.ErrorType, r.Emits = TypeBadItems, nil
+		r.ErrorType, r.Emits, r.State = TypeBadItems, nil, nil
 		r.ErrorMessage = fmt.Sprintf("batchItemFailures cannot be read, so all %d records count as failed: want {\"batchItemFailures\":[{\"itemIdentifier\":\"<sequence number>\"}]}, got %.200s", n, r.Response)
 	case !known:
-		r.ErrorType, r.Emits = TypeBadItems, nil
+		r.ErrorType, r.Emits, r.State = TypeBadItems, nil, nil
 		r.ErrorMessage = fmt.Sprintf("batchItemFailures names an item that the batch has not, so all %d records count as failed: %.200q", n, failures)
 	default:
 		if err := needItems(r.Emits); err != nil {

@@ -6,12 +6,27 @@ import (
 	"unicode/utf8"
 )
 
-// AppendJSON appends b as the event that Lambda hands to a function of a
-// Kinesis mapping, keys in the order recorded from AWS.
+// AppendJSON appends b as the event that Lambda hands to a function of a mapping
+// of its kind, keys in the order recorded from AWS.
 func AppendJSON(dst []byte, b *Batch) []byte {
+	dst = append(dst, jsonBegin...)
+	switch b.Kind {
+	case KindSQS:
+		dst = appendSQS(dst, b)
+	case KindDynamoDB:
+		dst = appendDynamoDB(dst, b)
+	default:
+		dst = appendRecords(dst, b)
+	}
+	if b.Window != nil {
+		dst = appendWindowJSON(dst, b)
+	}
+	return append(dst, jsonEnd...)
+}
+
+func appendRecords(dst []byte, b *Batch) []byte {
 	var buf [512]byte
 	tail := appendTail(buf[:0], b) // the same for every record
-	dst = append(dst, jsonBegin...)
 	for i := range b.Records {
 		r := &b.Records[i]
 		if i > 0 {
@@ -33,7 +48,7 @@ func AppendJSON(dst []byte, b *Batch) []byte {
 		dst = append(dst, r.Sequence...)
 		dst = append(dst, tail...)
 	}
-	return append(dst, jsonEnd...)
+	return append(dst, ']')
 }
 
 const (
@@ -46,7 +61,7 @@ const (
 	jsonIdentity = `","eventName":"aws:kinesis:record","invokeIdentityArn":`
 	jsonRegion   = `,"awsRegion":`
 	jsonARN      = `,"eventSourceARN":`
-	jsonEnd      = `]}`
+	jsonEnd      = `}`
 )
 
 func appendTail(dst []byte, b *Batch) []byte {
@@ -64,9 +79,10 @@ const (
 	arrivalChars   = 14 // 1545084650.987, from 2001 to 2286
 )
 
-// BatchJSONSize is what the JSON event has beside what [RecordJSONSize] counts:
-// AppendJSON appends BatchJSONSize plus the sizes of all its records.
-const BatchJSONSize = len(jsonBegin) + len(jsonEnd) - 1
+// BatchJSONSize is what the JSON event of a stream's records, without a window,
+// has beside what [RecordJSONSize] counts: AppendJSON appends BatchJSONSize plus
+// the sizes of all its records.
+const BatchJSONSize = len(jsonBegin) + len("]") + len(jsonEnd) - 1
 
 // RecordJSONSize is the exact number of bytes that a record adds to the event
 // of [AppendJSON], the comma that parts it from its neighbour included. Of b
@@ -89,7 +105,7 @@ var plain = func() (t [256]bool) {
 
 // appendString appends s as a JSON string, escaped as encoding/json does with
 // SetEscapeHTML(false). (0x7f is plain there too.)
-func appendString(dst []byte, s string) []byte {
+func appendString[T string | []byte](dst []byte, s T) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := 0
@@ -100,7 +116,7 @@ func appendString(dst []byte, s string) []byte {
 			continue
 		}
 		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
+			r, size := decodeRune(s[i:])
 			switch {
 			case r == utf8.RuneError && size == 1:
 				dst = append(dst, s[start:i]...)
@@ -129,6 +145,10 @@ func appendString(dst []byte, s string) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+func decodeRune[T string | []byte](s T) (rune, int) {
+	return utf8.DecodeRuneInString(string(s[:min(len(s), utf8.UTFMax)])) // so short that nothing is copied to the heap
 }
 
 var escapes = [utf8.RuneSelf]byte{'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}

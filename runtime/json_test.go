@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -113,4 +114,52 @@ func BenchmarkAppendBinary(b *testing.B) {
 		dst = AppendBinary(dst[:0], batch, BatchHeader{RequestID: "r"})
 	}
 	b.SetBytes(int64(len(dst)))
+}
+
+func TestEventOfAQueueIsAsRecorded(t *testing.T) {
+	b := &Batch{Kind: KindSQS, ARN: "arn:aws:sqs:us-east-1:000000000000:q", Region: "us-east-1", Records: []Record{
+		{Sequence: "m1", Data: []byte(`{"a":"<ü>"}`), Message: &Message{ReceiptHandle: "r1", MD5: "b1", AttributesMD5: "a1",
+			System:     []SystemAttribute{{"ApproximateReceiveCount", "1"}, {"SentTimestamp", "1545082649183"}, {"SenderId", "S"}, {"ApproximateFirstReceiveTimestamp", "1545082649185"}},
+			Attributes: []MessageAttribute{{"city", "String", []byte("Ulm"), false}, {"blob", "Binary", []byte{0, 255}, true}}}},
+		{Sequence: "m2", Message: &Message{ReceiptHandle: "r2", MD5: "b2"}},
+	}}
+	const want = `{"Records":[{"messageId":"m1","receiptHandle":"r1","body":"{\"a\":\"<ü>\"}",` +
+		`"attributes":{"ApproximateReceiveCount":"1","SentTimestamp":"1545082649183","SenderId":"S","ApproximateFirstReceiveTimestamp":"1545082649185"},` +
+		`"messageAttributes":{"city":{"stringValue":"Ulm","stringListValues":[],"binaryListValues":[],"dataType":"String"},` +
+		`"blob":{"binaryValue":"AP8=","stringListValues":[],"binaryListValues":[],"dataType":"Binary"}},"md5OfMessageAttributes":"a1","md5OfBody":"b1",` +
+		`"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-1:000000000000:q","awsRegion":"us-east-1"},` +
+		`{"messageId":"m2","receiptHandle":"r2","body":"","attributes":{},"messageAttributes":{}%s,"md5OfBody":"b2",` +
+		`"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-1:000000000000:q","awsRegion":"us-east-1"}]}`
+	if got := string(AppendJSON(nil, b)); got != strings.Replace(want, "%s", "", 1) {
+		t.Errorf("got  %s", got)
+	}
+	b.Waited = true
+	if got := string(AppendJSON(nil, b)); got != strings.Replace(want, "%s", `,"md5OfMessageAttributes":null`, 1) {
+		t.Errorf("with a batching window: got  %s", got)
+	}
+}
+
+func TestEventOfATableIsAsRecorded(t *testing.T) {
+	const data = `{"ApproximateCreationDateTime":1733418659.0,"Keys":{"id":{"S":"1"}},"SequenceNumber":"400000000000000000000000001","SizeBytes":3,"StreamViewType":"KEYS_ONLY"}`
+	b := &Batch{Kind: KindDynamoDB, Shard: "shardId-0", ARN: "arn:t", Region: "us-east-1", Records: []Record{
+		{Sequence: "400000000000000000000000001", Data: []byte(data), Change: &Change{EventID: "e1", EventName: "INSERT"}},
+		{Sequence: "400000000000000000000000002", Data: []byte(data), Change: &Change{EventID: "e2", EventName: "REMOVE", IdentityType: "Service", IdentityPrincipal: "dynamodb.amazonaws.com"}},
+	}}
+	const first = `{"eventID":"e1","eventName":"INSERT","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":` + data + `,"eventSourceARN":"arn:t"}`
+	const second = `{"eventID":"e2","eventName":"REMOVE","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":` + data +
+		`,"eventSourceARN":"arn:t","userIdentity":{"type":"Service","principalId":"dynamodb.amazonaws.com"}}`
+	if got := string(AppendJSON(nil, b)); got != `{"Records":[`+first+`,`+second+`]}` {
+		t.Errorf("got  %s", got)
+	}
+	b.Records = b.Records[:1]
+	b.Window = &Window{Start: time.Unix(1607497440, 0), End: time.Unix(1607497560, 0)}
+	if got := string(AppendJSON(nil, b)); got != `{"Records":[`+first+`],"window":{"start":"2020-12-09T07:04:00Z","end":"2020-12-09T07:06:00Z"},"state":{},`+
+		`"shardId":"shardId-0","eventSourceARN":"arn:t","isFinalInvokeForWindow":false,"isWindowTerminatedEarly":false}` {
+		t.Errorf("in a window: got  %s", got)
+	}
+	b.Records, b.Window.State, b.Window.Final, b.Window.TerminatedEarly = nil, []byte(`{"n":"1"}`), true, true
+	if got := string(AppendJSON(nil, b)); got != `{"Records":[],"window":{"start":"2020-12-09T07:04:00Z","end":"2020-12-09T07:06:00Z"},"state":{"n":"1"},`+
+		`"shardId":"shardId-0","eventSourceARN":"arn:t","isFinalInvokeForWindow":true,"isWindowTerminatedEarly":true}` {
+		t.Errorf("at the end of a window: got  %s", got)
+	}
 }

@@ -54,10 +54,13 @@ func ParseReply(response []byte) (failures []string, valid bool) {
 }
 
 // LowestFailed is the index in b of the failed record with the lowest sequence
-// number, -1 for no failures. It is not valid when an identifier names no
-// record of b; the whole batch failed then.
+// number, or of the first failed message of a queue, -1 for no failures. It is not
+// valid when an identifier names no record of b; the whole batch failed then.
 func LowestFailed(b *Batch, failures []string) (index int, valid bool) {
 	index = -1
+	if b.Kind == KindSQS {
+		return firstFailed(b, failures)
+	}
 	for _, id := range failures {
 		i := find(b.Records, id)
 		if i < 0 {
@@ -66,6 +69,26 @@ func LowestFailed(b *Batch, failures []string) (index int, valid bool) {
 		if index < 0 || compareSequences(id, b.Records[index].Sequence) < 0 {
 			index = i
 		}
+	}
+	return index, true
+}
+
+// firstFailed is LowestFailed of messages, whose ids have no order.
+func firstFailed(b *Batch, failures []string) (index int, valid bool) {
+	if len(failures) == 0 {
+		return -1, true
+	}
+	at := make(map[string]int, len(b.Records))
+	for i := range b.Records {
+		at[b.Records[i].Sequence] = i
+	}
+	index = len(b.Records)
+	for _, id := range failures {
+		i, ok := at[id]
+		if !ok {
+			return -1, false
+		}
+		index = min(index, i)
 	}
 	return index, true
 }

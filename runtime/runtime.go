@@ -9,6 +9,8 @@ package runtime
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
@@ -45,21 +47,32 @@ func Attempted(o Outcome) bool { return o == FunctionError || o == Timeout || o 
 
 // Record is one record of a batch as the function sees it.
 type Record struct {
-	Sequence     string // decimal sequence number
-	PartitionKey string
-	Data         []byte
+	Sequence     string // decimal sequence number; of a queue's message its id
+	PartitionKey string // of a stream's record
+	Data         []byte // of a message the body, of a change its JSON, see [Change]
 	Arrival      int64  // Unix milliseconds
 	TraceParent  string // of the producer's span, or empty; not shown to the function
+
+	Message *Message // with KindSQS, else nil
+	Change  *Change  // with KindDynamoDB, else nil
 }
 
-// Batch is the records of one shard handed to a function in one call. Records
-// and their data are shared with other readers and must not be changed.
+// Batch is the records of one shard, or messages of one queue, handed to a function
+// in one call. Records and their data are shared with other readers and must not be
+// changed.
 type Batch struct {
-	Shard    string // shardId-000000000000
-	ARN      string // of the stream
+	Kind     Kind
+	Shard    string // shardId-000000000000; empty with KindSQS
+	ARN      string // of the stream, queue or table's stream
 	Region   string
-	Identity string // invokeIdentityArn
-	Records  []Record
+	Identity string // invokeIdentityArn, with KindKinesis
+	// Window is the time window, nil without one. Not with KindSQS.
+	Window *Window
+	// Waited says that the mapping has a batching window. With KindSQS, AWS's events
+	// have "md5OfMessageAttributes": null for a message without attributes then, and
+	// without a window no such key.
+	Waited  bool
+	Records []Record
 }
 
 // Invocation asks for one run. Exactly one of Batch and Payload is set.
@@ -83,6 +96,9 @@ type Result struct {
 	// them. They become visible when the batch's checkpoint does, or never. Only
 	// with Done and Partial, and only of batches.
 	Emits []Emit
+	// State is the new state of the batch's window, a JSON object. Only with Done
+	// and Partial, and only of batches with a window that is not Final.
+	State []byte
 	// ErrorType and ErrorMessage say what went wrong, as AWS names it
 	// (Sandbox.Timedout, Runtime.ExitError, …) or as the function did.
 	ErrorType, ErrorMessage string
@@ -90,9 +106,13 @@ type Result struct {
 	Duration                time.Duration
 	Init                    time.Duration // start-up of the environment, if this call paid for it
 	MaxMemory               int64         // bytes
-	Version                 functions.Version
-	Logs                    []byte // the last 4 KB of the invocation's log
-	Finished                time.Time
+	// Work is how many steps the function took (loop rounds and calls, and bulk
+	// memory by its size): a measure of CPU that no other load changes. 0 where
+	// nobody counts.
+	Work     uint64
+	Version  functions.Version
+	Logs     []byte // the last 4 KB of the invocation's log
+	Finished time.Time
 }
 
 // Emit is one record that a function gives out to a stream of this server.
@@ -144,6 +164,10 @@ type Environment interface {
 	Invoke(ctx context.Context, inv *Invocation) Result
 	// Reusable says whether another Invoke may follow.
 	Reusable() bool
+	// Rest is for an environment that has been idle for a while: what memory it can
+	// it gives back, and is as after its start-up then. Like Invoke it is called by
+	// one at a time.
+	Rest()
 	Close() error
 }
 
@@ -157,3 +181,36 @@ type LogWriter interface {
 type Invoker interface {
 	Invoke(ctx context.Context, function, qualifier string, inv *Invocation) Result
 }
+
+// Dialer is the way out of a function, for those places that its configuration
+// allows. Package runtime/door has one.
+type Dialer interface {
+	// Dial connects to address, host:port with a name or an address of Resolve. An
+	// error that is a [*DialError] is to be told to the function.
+	Dial(ctx context.Context, v functions.Version, address string) (net.Conn, error)
+	// Resolve gives the addresses of host, if some port of it may be dialled.
+	Resolve(ctx context.Context, v functions.Version, host string) ([]netip.Addr, error)
+	// Roots are the certificates of authorities that this machine trusts, as PEM.
+	Roots() []byte
+}
+
+// DialError says why a function did not get through.
+type DialError struct {
+	Kind    DialFault
+	Message string // for people, with what to do next
+}
+
+func (e *DialError) Error() string { return e.Message }
+
+// DialFault is the kind of a [DialError]. The values travel in the guest ABI.
+type DialFault uint8
+
+const (
+	DialFailed      DialFault = iota // for another reason
+	DialNotAllowed                   // by the function's allow list, or never
+	DialNoSuchHost                   // the name has no address
+	DialRefused                      // nobody listens there
+	DialUnreachable                  // no way there
+	DialTimeout                      // nobody answered in time
+	DialTooMany                      // the function has as many connections as it may
+)

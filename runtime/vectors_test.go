@@ -35,12 +35,23 @@ type requestVector struct {
 
 	JSON string `json:"json,omitempty"` // kind 0
 
-	Shard     string         `json:"shard,omitempty"` // kind 1
-	SourceARN string         `json:"sourceArn,omitempty"`
-	Region    string         `json:"region,omitempty"`
-	Identity  string         `json:"identity,omitempty"`
-	Records   []recordVector `json:"records,omitempty"`
-	Event     string         `json:"event,omitempty"` // what wm_json gets for the same batch
+	Shard     string          `json:"shard,omitempty"` // kinds 1 and 3
+	SourceARN string          `json:"sourceArn,omitempty"`
+	Region    string          `json:"region,omitempty"`
+	Identity  string          `json:"identity,omitempty"`
+	Window    *windowVector   `json:"window,omitempty"`
+	Records   []recordVector  `json:"records,omitempty"`  // kind 1
+	Messages  []messageVector `json:"messages,omitempty"` // kind 2
+	Changes   []changeVector  `json:"changes,omitempty"`  // kind 3
+	Event     string          `json:"event,omitempty"`    // what wm_json gets for the same batch
+}
+
+type windowVector struct {
+	StartMS         int64  `json:"startMs"`
+	EndMS           int64  `json:"endMs"`
+	Final           bool   `json:"final"`
+	TerminatedEarly bool   `json:"terminatedEarly"`
+	State           string `json:"state"` // JSON, empty for none
 }
 
 type recordVector struct {
@@ -49,6 +60,32 @@ type recordVector struct {
 	PartitionKey string `json:"partitionKey"`
 	DataHex      string `json:"dataHex"`
 	ArrivalMS    int64  `json:"arrivalMs"`
+}
+
+type messageVector struct {
+	ID                string             `json:"messageId"`
+	ReceiptHandle     string             `json:"receiptHandle"`
+	Body              string             `json:"body"`
+	MD5OfBody         string             `json:"md5OfBody"`
+	MD5OfAttributes   string             `json:"md5OfMessageAttributes,omitempty"`
+	Attributes        [][2]string        `json:"attributes"` // name, value
+	MessageAttributes []messageAttribute `json:"messageAttributes"`
+}
+
+type messageAttribute struct {
+	Name     string `json:"name"`
+	DataType string `json:"dataType"`
+	Binary   bool   `json:"binary"`
+	ValueHex string `json:"valueHex"`
+}
+
+type changeVector struct {
+	EventID   string `json:"eventId"`
+	EventName string `json:"eventName"`
+	Sequence  string `json:"sequenceNumber"`
+	Type      string `json:"userIdentityType,omitempty"`
+	Principal string `json:"userIdentityPrincipalId,omitempty"`
+	DynamoDB  string `json:"dynamodb"` // the event's member of that name, JSON
 }
 
 type responseVector struct {
@@ -60,6 +97,7 @@ type responseVector struct {
 	JSON          string       `json:"json,omitempty"`
 	Failures      []uint32     `json:"failures"` // null: no such section
 	Emits         []emitVector `json:"emits"`    // null: no such section
+	State         *string      `json:"state"`    // null: no such section
 	ErrorType     string       `json:"errorType,omitempty"`
 	ErrorMessage  string       `json:"errorMessage,omitempty"`
 	StackTrace    string       `json:"stackTrace,omitempty"`
@@ -85,6 +123,30 @@ func (v requestVector) batch(t testing.TB) (*Batch, BatchHeader) {
 		h.Deadline = time.UnixMilli(v.DeadlineMS)
 	}
 	b := &Batch{Shard: v.Shard, ARN: v.SourceARN, Region: v.Region, Identity: v.Identity}
+	if v.Kind > 0 {
+		b.Kind = Kind(v.Kind - 1)
+	}
+	if w := v.Window; w != nil {
+		b.Window = &Window{Start: time.UnixMilli(w.StartMS), End: time.UnixMilli(w.EndMS), Final: w.Final, TerminatedEarly: w.TerminatedEarly, State: []byte(w.State)}
+	}
+	for _, m := range v.Messages {
+		message := &Message{ReceiptHandle: m.ReceiptHandle, MD5: m.MD5OfBody, AttributesMD5: m.MD5OfAttributes}
+		for _, a := range m.Attributes {
+			message.System = append(message.System, SystemAttribute{a[0], a[1]})
+		}
+		for _, a := range m.MessageAttributes {
+			value, err := hex.DecodeString(a.ValueHex)
+			if err != nil {
+				t.Fatal(err)
+			}
+			message.Attributes = append(message.Attributes, MessageAttribute{a.Name, a.DataType, value, a.Binary})
+		}
+		b.Records = append(b.Records, Record{Sequence: m.ID, Data: []byte(m.Body), Message: message})
+	}
+	for _, c := range v.Changes {
+		b.Records = append(b.Records, Record{Sequence: c.Sequence, Data: []byte(c.DynamoDB),
+			Change: &Change{EventID: c.EventID, EventName: c.EventName, IdentityType: c.Type, IdentityPrincipal: c.Principal}})
+	}
 	for _, r := range v.Records {
 		data, err := hex.DecodeString(r.DataHex)
 		if err != nil {
@@ -110,10 +172,13 @@ func TestRequestVectors(t *testing.T) {
 	vs := readVectors(t)
 	for _, v := range vs.Requests {
 		got := v.encode(t)
+		if kind := kindOfMessage(got); kind != v.Kind {
+			t.Errorf("%s: kind %d, want %d", v.Name, kind, v.Kind)
+		}
 		if hex.EncodeToString(got) != v.Hex {
 			t.Errorf("%s:\ngot  %x\nwant %s", v.Name, got, v.Hex)
 		}
-		if v.Kind == kindKinesis {
+		if v.Kind != kindJSON {
 			b, h := v.batch(t)
 			if n := BinarySize(b, h); n != len(got) {
 				t.Errorf("%s: BinarySize = %d, want %d", v.Name, n, len(got))
@@ -130,7 +195,7 @@ func TestRequestVectors(t *testing.T) {
 func TestRequestIsAppendedWhateverStandsBefore(t *testing.T) {
 	for _, v := range readVectors(t).Requests {
 		b, h := v.batch(t)
-		if v.Kind != kindKinesis {
+		if v.Kind == kindJSON {
 			continue
 		}
 		if got := AppendBinary([]byte("abc"), b, h); hex.EncodeToString(got[3:]) != v.Hex {
@@ -156,6 +221,9 @@ func TestResponseVectors(t *testing.T) {
 			HasEmits: v.Emits != nil, ErrorType: v.ErrorType, ErrorMessage: v.ErrorMessage}
 		got := r
 		got.JSON, got.StackTrace, got.Emits = nil, nil, nil
+		if v.State != nil {
+			want.HasState, want.State = true, []byte(*v.State)
+		}
 		emits := []emitVector{}
 		for _, e := range r.Emits {
 			item := int(e.Item)
@@ -180,7 +248,7 @@ func TestDocumentShowsTheVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(string(doc)), "")
-	shown := map[string]bool{"one record": true, "failures by index": true, "error": true, "nothing returned": true, "emits": true}
+	shown := map[string]bool{"one record": true, "one message": true, "one change": true, "window state": true, "failures by index": true, "error": true, "nothing returned": true, "emits": true}
 	vs := readVectors(t)
 	check := func(name, hex string) {
 		if shown[name] && !strings.Contains(text, hex) {
@@ -257,10 +325,45 @@ func writeVectors(t testing.TB) {
 	partial := kinesis("partial replies count", recordVector{Sequence: seqA, PartitionKey: "k", DataHex: "61", ArrivalMS: 1700000000123})
 	partial.PartialReplies = true
 	vs.Requests = append(vs.Requests, partial)
+	window := &windowVector{StartMS: 1700000040000, EndMS: 1700000160000, State: `{"count":"7","say \"hi\"":"Zürich"}`}
+	windowed := kinesis("a window with state", recordVector{Sequence: seqA, PartitionKey: "k", DataHex: "61", ArrivalMS: 1700000050123})
+	windowed.Window = window
+	final := kinesis("the last invocation of a window")
+	final.Window = &windowVector{StartMS: 1700000040000, EndMS: 1700000160000, Final: true, TerminatedEarly: true, State: `{}`}
+	first := kinesis("a window without state", recordVector{Sequence: seqA, PartitionKey: "k", DataHex: "61", ArrivalMS: 1700000050123})
+	first.Window = &windowVector{StartMS: 1700000040000, EndMS: 1700000160000}
+	vs.Requests = append(vs.Requests, windowed, final, first)
+
+	plain := messageVector{ID: "2e1424d4-f796-459a-8184-9c92662be6da", ReceiptHandle: "AQEB", Body: "hello", MD5OfBody: "5d41402abc4b2a76b9719d911017c592",
+		Attributes: [][2]string{{"ApproximateReceiveCount", "1"}, {"SentTimestamp", "1700000000123"}}}
+	rich := messageVector{ID: "2e1424d4-f796-459a-8184-9c92662be6db", ReceiptHandle: "AQEC", Body: "{\"a\":\"Zürich\"}\n", MD5OfBody: "0b2b5aeb6f6b37d02a1e3b4a2b1a1a1a",
+		MD5OfAttributes: "5ac9ba1aa5c6b1bda3a2d6f2ab4c6bd0",
+		Attributes: [][2]string{{"ApproximateReceiveCount", "3"}, {"AWSTraceHeader", "Root=1-5759e988-bd862e3fe1be46a994272793"}, {"SentTimestamp", "1700000000123"}, {"SequenceNumber", "18849496460467696128"},
+			{"MessageGroupId", "g"}, {"SenderId", "AIDAIENQZJOLO23YVJ4VO"}, {"MessageDeduplicationId", "d"}, {"ApproximateFirstReceiveTimestamp", "1700000000200"}},
+		MessageAttributes: []messageAttribute{{"city", "String", false, hex.EncodeToString([]byte("Zürich"))}, {"n", "Number.int", false, hex.EncodeToString([]byte("42"))}, {"blob", "Binary", true, "00ff"}, {"empty", "String", false, ""}}}
+	queue := func(name string, messages ...messageVector) requestVector {
+		return requestVector{Name: name, Kind: kindSQS, RequestID: id, FunctionARN: arn, DeadlineMS: 1700000003123,
+			SourceARN: "arn:aws:sqs:us-east-1:000000000000:q", Region: "us-east-1", Messages: messages}
+	}
+	vs.Requests = append(vs.Requests, queue("one message", plain), queue("two messages, attributes of each type", plain, rich))
+
+	insert := changeVector{EventID: "c4ca4238a0b923820dcc509a6f75849b", EventName: "INSERT", Sequence: "4421584500000000017450439091",
+		DynamoDB: `{"ApproximateCreationDateTime":1700000000.0,"Keys":{"id":{"N":"101"}},"NewImage":{"id":{"N":"101"},"name":{"S":"new"}},"SequenceNumber":"4421584500000000017450439091","SizeBytes":16,"StreamViewType":"NEW_AND_OLD_IMAGES"}`}
+	remove := changeVector{EventID: "c81e728d9d4c2f636f067f89cc14862c", EventName: "REMOVE", Sequence: "4421584500000000017450439092", Type: "Service", Principal: "dynamodb.amazonaws.com",
+		DynamoDB: `{ "ApproximateCreationDateTime" : 1700000001 , "Keys":{}, "OldImage": { "s":{"S":"a\"b\u00fc"}, "n":{"N":"-1.5e3"}, "b":{"B":"AP8="}, "t":{"BOOL":true}, "f":{"BOOL":false}, "z":{"NULL":true},` +
+			` "ss":{"SS":["x","y"]}, "ns":{"NS":["1","2"]}, "bs":{"BS":["AA==",""]}, "l":{"L":[{"S":"in"},{"L":[]},{"M":{}}]}, "m":{"M":{"deep":{"M":{"er":{"N":"0"}}}}} },` +
+			` "SequenceNumber":"4421584500000000017450439092","SizeBytes":99,"StreamViewType":"OLD_IMAGE"}`}
+	table := func(name string, changes ...changeVector) requestVector {
+		return requestVector{Name: name, Kind: kindDynamoDB, RequestID: id, FunctionARN: arn, DeadlineMS: 1700000003123, Shard: "shardId-00000001700000000000-0a1b2c3d",
+			SourceARN: "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2026-01-01T00:00:00.000", Region: "us-east-1", Changes: changes}
+	}
+	tabled := table("a window of changes", insert)
+	tabled.Window = window
+	vs.Requests = append(vs.Requests, table("one change", insert), table("two changes, values of each type", insert, remove), tabled)
 	for i := range vs.Requests {
 		v := &vs.Requests[i]
 		v.Hex = hex.EncodeToString(v.encode(t))
-		if b, _ := v.batch(t); v.Kind == kindKinesis {
+		if b, _ := v.batch(t); v.Kind != kindJSON {
 			v.Event = string(AppendJSON(nil, b))
 		}
 	}
@@ -297,6 +400,9 @@ func writeVectors(t testing.TB) {
 		message(0, section(1, 0, `{"n":1}`)+section(2, 0, "\x01\x00\x00\x00")+section(3, 0, emit(one))))
 	reply(responseVector{Name: "emits, padding left out", Emits: []emitVector{two}}, message(0, strings.TrimRight(section(3, sectionMust, strings.TrimRight(emit(two), "\x00")), "\x00")))
 	reply(responseVector{Name: "no emits", Emits: []emitVector{}}, message(0, section(3, sectionMust, "")))
+	state := `{"count":"8"}`
+	reply(responseVector{Name: "window state", State: &state}, message(0, section(4, 0, state)))
+	reply(responseVector{Name: "window state and failures", State: &state, Failures: []uint32{1}}, message(0, section(2, 0, "\x01\x00\x00\x00")+section(4, 0, state)))
 	reply(responseVector{Name: "error", Failed: true, ErrorType: "errorString", ErrorMessage: "no"}, message(1, section(16, 0, "errorString")+section(17, 0, "no")))
 	reply(responseVector{Name: "error with stack trace", Failed: true, ErrorMessage: "x", StackTrace: `["main.f"]`}, message(1, section(18, 0, `["main.f"]`)+section(17, 0, "x")))
 	reply(responseVector{Name: "not understood", NotUnderstood: true}, message(2, ""))

@@ -14,6 +14,13 @@ type assembly struct {
 	memName string // "memory" unless told
 	table   []byte // limits, or nil
 	data    []byte // at address 1024
+	global  bool   // it has one, a mutable i32
+	start   int    // index of its start function; 0: none
+}
+
+func (a assembly) withGlobal() assembly {
+	a.global = true
+	return a
 }
 
 type asmImport struct {
@@ -28,6 +35,11 @@ type asmFunc struct {
 }
 
 const (
+	i32 = "\x7f"
+	i64 = "\x7e"
+
+	kindFunc, kindMemory = 0, 2
+
 	dataAt      = 1024
 	unreachable = 0x00
 )
@@ -93,7 +105,13 @@ func (a assembly) bytes() []byte {
 		b = append(b, sectionOf(4, vector(append([]byte{0x70}, a.table...)))...)
 	}
 	b = append(b, sectionOf(5, vector(memory))...)
+	if a.global {
+		b = append(b, sectionOf(6, vector([]byte{0x7f, 1, 0x41, 0, 0x0b}))...)
+	}
 	b = append(b, sectionOf(7, vector(exports...))...)
+	if a.start > 0 {
+		b = append(b, sectionOf(8, leb(uint64(a.start)))...)
+	}
 	b = append(b, sectionOf(10, vector(code...))...)
 	if a.data != nil {
 		b = append(b, sectionOf(11, vector(slices.Concat([]byte{0}, i32Const(dataAt), []byte{0x0b}, str(string(a.data)))))...)

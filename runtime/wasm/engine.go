@@ -1,13 +1,26 @@
 // Package wasm runs functions that are WebAssembly modules, by wazero.
 //
-// An [Engine] checks and compiles a module once; the runtime.Program it hands
-// out starts environments, each with its own memory, bounded by the function's
-// memory size. A guest reaches nothing but its memory, clocks, random numbers,
-// its environment variables and its log.
+// An [Engine] checks, rewrites (package runtime/module) and compiles a module
+// once; the runtime.Program it hands out starts environments, each with its own
+// memory, bounded by the function's memory size. A guest reaches nothing but its
+// memory, clocks, random numbers, its environment variables, its log, and what
+// Options.Dialer lets it (package runtime/door).
 //
-// A guest is stopped at its deadline by wazero's own checks, after a trap, an
-// exit or a timeout its environment cannot be used again. docs/abi.md says how
-// host and guest talk.
+// The first environment of a version starts the guest up and freezes it: memory
+// and globals become an image. All others are clones, whose memory is the image
+// until they write to it, so that they take microseconds and little memory. Going
+// back to the image is as quick: after a trap, an exit or a timeout, and after
+// every invocation where functions.IsolationInvocation asks for it. A guest whose
+// state is in more than memory and globals is started up plainly each time, and
+// its environment ends when it breaks.
+//
+// A guest counts its steps and calls us when they are used up, about every 75
+// microseconds: there it is stopped at its deadline, and nowhere else but in the
+// host functions, of which poll_oneoff and http are those that wait. docs/abi.md
+// says how host and guest talk.
+//
+// The package knows no process: [Guest] is the layer for whoever runs guests in
+// another one.
 package wasm
 
 import (
@@ -20,16 +33,15 @@ import (
 	"os"
 	goruntime "runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/runtime/module"
 	"github.com/wasmill/wasmill/stream"
 )
 
@@ -47,6 +59,16 @@ type Options struct {
 	// Keep is how many modules that nobody uses stay compiled in memory, so that
 	// code checked at deploy is ready at the first invocation. Defaults to 4.
 	Keep int
+	// Dialer is the guests' way out. Nil: there is none, and a guest that dials is
+	// told so.
+	Dialer runtime.Dialer
+	// Endpoint is the URL of this server's own API for the guests, their
+	// AWS_ENDPOINT_URL; they get credentials that name the function. Empty: none.
+	Endpoint string
+
+	// copying makes memories and images as systems have to that cannot reserve the
+	// one and map the other copy-on-write.
+	copying bool
 }
 
 func (o Options) withDefaults() Options {
@@ -54,6 +76,9 @@ func (o Options) withDefaults() Options {
 	o.Account = cmp.Or(o.Account, stream.DefaultAccount)
 	o.Region = cmp.Or(o.Region, stream.DefaultRegion)
 	o.Keep = cmp.Or(o.Keep, 4)
+	if o.Dialer == nil {
+		o.Dialer = nowhere{}
+	}
 	return o
 }
 
@@ -62,7 +87,6 @@ type Engine struct {
 	opts    Options
 	cache   wazero.CompilationCache
 	runtime wazero.Runtime
-	wasi    map[string]signature // what a module may import
 
 	mu      sync.Mutex
 	modules map[string]*compiled     // by digest
@@ -73,17 +97,21 @@ type Engine struct {
 
 // compiled is one module; programs of the same code share it.
 type compiled struct {
-	code wazero.CompiledModule
-	abi  functions.ABI
-	min  uint64 // bytes of memory it starts with
-	refs int
-	used uint64
+	code      wazero.CompiledModule
+	abi       functions.ABI
+	min       uint64 // bytes of memory it starts with
+	segments  []module.Segment
+	globals   []string // names of its mutable globals
+	start     string   // name of its start function, or empty
+	cloneable bool
+	refs      int
+	used      uint64
 }
 
 // NewEngine makes an engine. Close it when its programs are closed.
 func NewEngine(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{opts: o.withDefaults(), modules: map[string]*compiled{}, under: map[string]chan struct{}{}}
-	config := wazero.NewRuntimeConfigCompiler().WithCloseOnContextDone(true)
+	config := wazero.NewRuntimeConfigCompiler()
 	if dir := e.opts.CacheDir; dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("wasm: cache: %w", err)
@@ -96,24 +124,10 @@ func NewEngine(ctx context.Context, o Options) (*Engine, error) {
 		config = config.WithCompilationCache(cache)
 	}
 	e.runtime = wazero.NewRuntimeWithConfig(ctx, config)
-	if err := e.host(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("wasm: wasi: %w", err), e.Close(ctx))
+	if err := offer(ctx, e.runtime); err != nil {
+		return nil, errors.Join(fmt.Errorf("wasm: host functions: %w", err), e.Close(ctx))
 	}
 	return e, nil
-}
-
-// host makes the functions that guests may import and notes their signatures.
-func (e *Engine) host(ctx context.Context) error {
-	host, err := wasi_snapshot_preview1.NewBuilder(e.runtime).Compile(ctx)
-	if err != nil {
-		return err
-	}
-	e.wasi = map[string]signature{}
-	for name, f := range host.ExportedFunctions() {
-		e.wasi[name] = signature{string(f.ParamTypes()), string(f.ResultTypes())}
-	}
-	_, err = e.runtime.InstantiateModule(ctx, host, wazero.NewModuleConfig())
-	return err
 }
 
 // Load checks code and compiles it, which takes seconds for code that is not in
@@ -138,7 +152,7 @@ func (e *Engine) Load(ctx context.Context, code []byte, progress func(runtime.Pr
 		}
 	}
 	info.ABI = c.abi
-	return &program{engine: e, digest: info.SHA256, compiled: c}, info, nil
+	return &program{engine: e, digest: info.SHA256, compiled: c, images: map[string]*frozen{}}, info, nil
 }
 
 // Check is Load for code that is not to be run yet.
@@ -157,11 +171,15 @@ func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime
 	if size > functions.MaxCode {
 		return nil, refuse(fmt.Errorf("%d bytes, at most %d are taken; strip it (-ldflags=-s for Go, strip for others)", size, functions.MaxCode))
 	}
-	m, err := parse(code)
+	m, err := module.Read(code)
 	if err != nil {
 		return nil, refuse(err)
 	}
-	abi, err := m.grade(e.wasi)
+	abi, err := m.Grade()
+	if err != nil {
+		return nil, refuse(err)
+	}
+	w, err := m.Rewrite()
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -177,7 +195,7 @@ func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime
 			}
 		}()
 		var err error
-		cm, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), code)
+		cm, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), w.Code)
 		done <- err
 	}()
 	// The compiler tells nothing on its way: the same line again is a sign of life.
@@ -199,11 +217,23 @@ func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime
 		return nil, refuse(fmt.Errorf("not valid WebAssembly for this engine (WebAssembly 2.0 without threads, garbage collection and exceptions): %w", err))
 	}
 	progress(runtime.Progress{Stage: "compile", Done: size, Total: size})
-	c := &compiled{code: cm, abi: abi}
-	if mem := cm.ExportedMemories()["memory"]; mem != nil {
-		c.min = uint64(mem.Min()) << 16
+	return &compiled{code: cm, abi: abi, min: w.Min << 16, segments: own(w.Segments), globals: w.Globals, start: w.Start, cloneable: w.Cloneable}, nil
+}
+
+// own copies segments, so that they do not hold on to all of the code.
+func own(in []module.Segment) []module.Segment {
+	size := 0
+	for _, s := range in {
+		size += len(s.Data)
 	}
-	return c, nil
+	data := make([]byte, 0, size)
+	out := make([]module.Segment, len(in))
+	for i, s := range in {
+		from := len(data)
+		data = append(data, s.Data...)
+		out[i] = module.Segment{Offset: s.Offset, Data: data[from:]}
+	}
+	return out
 }
 
 // take uses a module that is compiled already, waiting for it if it is under
@@ -300,74 +330,4 @@ func (e *Engine) Close(ctx context.Context) error {
 		errs = append(errs, e.cache.Close(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// program is a use of a compiled module.
-type program struct {
-	engine *Engine
-	digest string
-	*compiled
-	once sync.Once
-}
-
-func (p *program) ABI() functions.ABI { return p.abi }
-
-func (p *program) Close() (err error) {
-	p.once.Do(func() { err = p.engine.drop(p.digest) })
-	return err
-}
-
-// New starts an environment: a new instance, initialized and ready. A command
-// has nothing to start: each invocation is an instance.
-func (p *program) New(ctx context.Context, v functions.Version, logs runtime.LogWriter) (runtime.Environment, error) {
-	if limit := limit(v); p.min > limit {
-		return nil, &runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeOutOfMemory,
-			Message: fmt.Sprintf("Runtime exited with error: out of memory: the module starts with %d MB, the function may have %d MB; raise its memory", (p.min+1<<20-1)>>20, limit>>20)}
-	}
-	if p.abi == functions.ABICommand {
-		return &command{p: p, version: v, logs: logs}, nil
-	}
-	return newReactor(ctx, p, v, logs)
-}
-
-// variables are what the guest sees as its environment. The function's own win,
-// but for the names that AWS reserves.
-func (p *program) variables(v functions.Version) [][2]string {
-	o := p.engine.opts
-	reserved := [][2]string{
-		{"AWS_LAMBDA_FUNCTION_NAME", v.Function},
-		{"AWS_LAMBDA_FUNCTION_VERSION", v.Version},
-		{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE", fmt.Sprint(cmp.Or(v.Config.Memory, functions.MinMemory))},
-		{"AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/" + v.Function},
-		{"AWS_LAMBDA_LOG_STREAM_NAME", "[" + v.Version + "]"},
-		{"AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"},
-		{"AWS_EXECUTION_ENV", "wasmill"},
-		{"AWS_REGION", o.Region},
-		{"AWS_DEFAULT_REGION", o.Region},
-		{"_HANDLER", "bootstrap"},
-	}
-	all := map[string]string{
-		"TZ": ":UTC",
-		// Go's collector must know the limit: else live memory of half of it is
-		// enough to run into it. Others do not look.
-		"GOMEMLIMIT": fmt.Sprint(limit(v) / 10 * 8),
-	}
-	for k, v := range v.Config.Environment {
-		if k != "" && !strings.ContainsAny(k, "=\x00") && !strings.Contains(v, "\x00") {
-			all[k] = v
-		}
-	}
-	for _, kv := range reserved {
-		all[kv[0]] = kv[1]
-	}
-	names := make([]string, 0, len(all))
-	for k := range all {
-		names = append(names, k)
-	}
-	slices.Sort(names) // the same start-up every time
-	out := make([][2]string, len(names))
-	for i, k := range names {
-		out[i] = [2]string{k, all[k]}
-	}
-	return out
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,8 @@ func main() {}
 var (
 	request, response []byte
 	calls             int
+	random            = rand.New(rand.NewPCG(1, 2)) // wm_reseed changes it
+	kept              string
 	hoard             [][]byte
 )
 
@@ -41,6 +44,20 @@ func start() int32 {
 	}
 	return 0
 }
+
+// Room for the first batches, and nothing under way that a clone would go on with.
+//
+//go:wasmexport wm_freeze
+func freeze() {
+	room := make([]byte, 8<<20)
+	runtime.KeepAlive(room)
+	room = nil
+	runtime.GC()
+	runtime.GC()
+}
+
+//go:wasmexport wm_reseed
+func reseed(seed int64) { random = rand.New(rand.NewPCG(uint64(seed), random.Uint64())) }
 
 //go:wasmexport wm_alloc
 func alloc(n int32) unsafe.Pointer {
@@ -112,6 +129,11 @@ func do(word string, records uint32) int64 {
 	switch word {
 	case "calls":
 		return ok(strconv.Itoa(calls))
+	case "keep":
+		kept = strings.Clone(arg)
+		return ok("null")
+	case "kept":
+		return ok(strconv.Quote(kept))
 	case "env":
 		return ok(strconv.Quote(os.Getenv(arg)))
 	case "environ":
@@ -126,7 +148,7 @@ func do(word string, records uint32) int64 {
 	case "now":
 		return ok(strconv.FormatInt(time.Now().UnixMilli(), 10))
 	case "random":
-		return ok(strconv.Quote(strconv.FormatUint(rand.Uint64(), 16)))
+		return ok(strconv.Quote(strconv.FormatUint(random.Uint64(), 16)))
 	case "say":
 		os.Stdout.WriteString("out " + arg + "\n")
 		os.Stderr.WriteString("err " + arg) // no line end

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package wasm
+
+// hot is for mappings of images, which there are none of.
+type hot struct{}
+
+func (*hot) rewrite(b []byte, _ *image) error { return discard(b) }

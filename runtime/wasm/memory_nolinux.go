@@ -1,5 +1,0 @@
-//go:build unix && !linux
-
-package wasm
-
-const noReserve = 0

@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +22,15 @@ const (
 	maxLogs = 4 << 20
 	// lineCost is what a line takes beside its text.
 	lineCost = 96
+
+	// logRate is how many bytes a second a function may write for long, and
+	// logBurst how many at once. What is more is dropped and counted: a function
+	// that writes without end would take the processor from all others, and push
+	// out of its own log what can still be read.
+	logRate  = 64 << 10
+	logBurst = 4 << 20
+	// noteEvery is how often a log says at most how much was dropped.
+	noteEvery = time.Second
 )
 
 // Logs is the log of one function, the last 4 MiB of it.
@@ -31,11 +41,57 @@ type Logs struct {
 	first uint64 // number of lines[head]; numbers count from the first line ever
 	bytes int
 	more  chan struct{} // closed at the next line; nil while nobody waits
+
+	spent   float64   // bytes of the burst, as of filled
+	filled  time.Time // when spent was right
+	dropped int       // lines since the last note
+	lost    int       // bytes of them
+	last    LogLine   // the last of them, without text
+	noted   time.Time // when the last note was written
 }
 
-func (l *Logs) add(line LogLine) {
+// add appends lines of wasmill's own, which are few and never dropped.
+func (l *Logs) add(lines ...LogLine) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, line := range lines {
+		l.note(line.Time, false)
+		l.append(line)
+	}
+}
+
+// guest appends a line that the function wrote, unless it writes too much.
+func (l *Logs) guest(line LogLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cost := len(line.Text) + 1
+	l.spent = max(0, l.spent-line.Time.Sub(l.filled).Seconds()*logRate)
+	l.filled = line.Time
+	if l.spent+float64(cost) > logBurst {
+		l.dropped++
+		l.lost += cost
+		l.last = LogLine{RequestID: line.RequestID, Version: line.Version}
+		return
+	}
+	l.spent += float64(cost)
+	l.note(line.Time, false)
+	l.append(line)
+}
+
+// note writes how much was dropped since the last note, if that is not too long
+// ago or if at once.
+func (l *Logs) note(now time.Time, atOnce bool) {
+	if l.dropped == 0 || !atOnce && now.Sub(l.noted) < noteEvery {
+		return
+	}
+	line := l.last
+	line.Time = now
+	line.Text = fmt.Sprintf("[wasmill: %d lines, %d KB, were dropped: a function may log %d KB a second for long, and %d MB at once]", l.dropped, (l.lost+1023)>>10, logRate>>10, logBurst>>20)
+	l.dropped, l.lost, l.noted = 0, 0, now
+	l.append(line)
+}
+
+func (l *Logs) append(line LogLine) {
 	l.lines = append(l.lines, line)
 	l.bytes += len(line.Text) + lineCost
 	for l.bytes > maxLogs && l.head < len(l.lines)-1 {
@@ -59,6 +115,7 @@ func (l *Logs) add(line LogLine) {
 func (l *Logs) Tail(n int) []LogLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.note(time.Now(), true)
 	lines := l.lines[l.head:]
 	if n >= 0 && n < len(lines) {
 		lines = lines[len(lines)-n:]
@@ -159,13 +216,27 @@ func (r *recorder) begin() { r.tail = r.tail[:0] }
 
 // Line implements runtime.LogWriter.
 func (r *recorder) Line(requestID string, line []byte) {
-	r.write(requestID, string(line))
+	text := string(line)
+	if r.logs != nil {
+		r.logs.guest(LogLine{Time: time.Now(), RequestID: requestID, Version: r.version, Text: text})
+	}
+	r.keep(text)
 }
 
-func (r *recorder) write(requestID, text string) {
-	if r.logs != nil {
-		r.logs.add(LogLine{Time: time.Now(), RequestID: requestID, Version: r.version, Text: text})
+// write adds lines of wasmill's own.
+func (r *recorder) write(now time.Time, requestID string, texts ...string) {
+	var room [3]LogLine
+	lines := room[:0]
+	for _, text := range texts {
+		lines = append(lines, LogLine{Time: now, RequestID: requestID, Version: r.version, Text: text})
+		r.keep(text)
 	}
+	if r.logs != nil {
+		r.logs.add(lines...)
+	}
+}
+
+func (r *recorder) keep(text string) {
 	most := cmp.Or(r.most, maxTail)
 	if len(text) > most {
 		text = text[len(text)-most:]

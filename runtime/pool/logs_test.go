@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func add(l *Logs, texts ...string) {
@@ -117,4 +118,59 @@ func TestTailOfAnInvocationIsFourKilobytes(t *testing.T) {
 	if cap(r.tail) > 4*slack*maxTail {
 		t.Errorf("%d bytes are kept for it", cap(r.tail))
 	}
+}
+
+func TestFunctionThatLogsWithoutEndIsHeldToARate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Logs{}
+		r := recorder{logs: l, version: "7"}
+		line := []byte(strings.Repeat("x", 1023))
+		flood := func(kilobytes int) { // at most what is kept may be written at once
+			for range kilobytes {
+				r.Line("i", line)
+			}
+		}
+		lines := func() uint64 { // ever
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.first + uint64(len(l.lines)-l.head)
+		}
+		flood(6000)
+		if n := lines(); n != logBurst>>10 {
+			t.Errorf("%d KB at once, want %d", n, logBurst>>10)
+		}
+		if !strings.HasSuffix(string(r.last()), "x\n") {
+			t.Error("an invocation does not see the end of its own log")
+		}
+		r.write(time.Now(), "j", "END")
+		tail := l.Tail(2)
+		if want := "[wasmill: 1904 lines, 1904 KB, were dropped: a function may log 64 KB a second for long, and 4 MB at once]"; tail[0].Text != want || tail[0].RequestID != "i" || tail[0].Version != "7" || tail[1].Text != "END" {
+			t.Errorf("%+v", tail)
+		}
+		before := lines()
+		for range 60 {
+			time.Sleep(time.Second)
+			flood(1000)
+			r.write(time.Now(), "j", "END")
+			r.write(time.Now(), "j", "END")
+		}
+		if n := lines() - before; n != 60*(64+1+2) {
+			t.Errorf("%d lines in a minute: want 64 KB a second, and of the rest one line a second", n)
+		}
+		before = lines()
+		time.Sleep(time.Hour)
+		flood(6000)
+		if n := lines() - before; n != logBurst>>10 {
+			t.Errorf("%d KB at once after a rest, want %d", n, logBurst>>10)
+		}
+		time.Sleep(time.Second)
+		before = lines()
+		if flood(1); lines()-before != 2 {
+			t.Error("an invocation that goes on logging does not tell what was dropped")
+		}
+		flood(2000)
+		if last := l.Tail(1)[0].Text; !strings.Contains(last, " lines, ") {
+			t.Errorf("what was dropped last is not told: %s", last)
+		}
+	})
 }

@@ -6,6 +6,9 @@
 // finds none idle starts one, unless the pool's limits are reached: then it is
 // throttled at once, and waiting is the caller's business. Code that changed
 // leaves the environments of old revisions to finish what they do, and no more.
+//
+// A function may have places of its own (functions.Config.Concurrency), which are
+// as many as it may use. The rest is for all that have none.
 package pool
 
 import (
@@ -50,7 +53,7 @@ type Observer struct {
 // Options shape a [Pool]. The zero value works.
 type Options struct {
 	// MaxConcurrency is how many invocations may run at once, of all functions
-	// together. Defaults to 1,000, as on AWS.
+	// together. Defaults to functions.MaxConcurrency.
 	MaxConcurrency int
 	// MemoryBytes is what all environments may hold together, by what they
 	// really use. Defaults to three quarters of the machine's.
@@ -58,6 +61,9 @@ type Options struct {
 	// Idle is how long an environment waits for its next invocation before it is
 	// closed. Defaults to 5 minutes.
 	Idle time.Duration
+	// RestAfter is how long an environment waits before it gives back what memory
+	// it can. Defaults to 30 s.
+	RestAfter time.Duration
 	// InitTimeout bounds the start-up of an environment, unless the function's
 	// timeout is longer. Defaults to 10 s, as on AWS.
 	InitTimeout time.Duration
@@ -66,9 +72,10 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.MaxConcurrency = cmp.Or(o.MaxConcurrency, 1000)
+	o.MaxConcurrency = cmp.Or(o.MaxConcurrency, functions.MaxConcurrency)
 	o.MemoryBytes = cmp.Or(o.MemoryBytes, machineMemory()/4*3)
 	o.Idle = cmp.Or(o.Idle, 5*time.Minute)
+	o.RestAfter = cmp.Or(o.RestAfter, 30*time.Second)
 	o.InitTimeout = cmp.Or(o.InitTimeout, 10*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o
@@ -80,27 +87,47 @@ type Pool struct {
 	engine   Engine
 	opts     Options
 
-	// life ends at the second step of Close; its cause is what invocations that
-	// are cut short report.
+	// life ends at the second step of Close; its cause is what reports who is cut
+	// short.
 	life context.Context
 	end  context.CancelCauseFunc
 	work sync.WaitGroup // loads and checks in the background
 
-	mu      sync.Mutex
-	sets    map[key]*set
-	logs    map[string]*Logs
-	warned  map[key]uint32 // what revisions were warned of; few
-	busy    int
-	memory  int64         // of all environments, idle and busy
-	closing bool          // no more invocations
-	quiet   chan struct{} // closed when closing and nothing is busy
-	reaper  *time.Timer   // nil while nothing is idle
+	warming chan struct{} // a token for each environment that is started ahead
+
+	reserving sync.Mutex // held while what one function has reserved is asked and noted
+
+	mu           sync.Mutex
+	sets         map[key]*set
+	functions    map[string]*function
+	warned       map[key]uint32 // what revisions were warned of; few
+	running      []*environment // with an invocation, start-ups included; in no order
+	reserved     int            // places that functions have for themselves
+	reservedBusy int            // invocations of these functions
+	memory       int64          // of all environments
+	resting      int            // environments that nobody may use for a moment
+	closing      bool           // no more invocations
+	quiet        chan struct{}  // closed when closing and nothing is busy
+	tender       *time.Timer    // nil while nothing is idle
 }
 
-// New makes a pool. It starts nothing.
+// New makes a pool. It starts nothing. A registry that is a [Lister] is asked for
+// what functions have reserved.
 func New(r Registry, e Engine, o Options) *Pool {
-	p := &Pool{registry: r, engine: e, opts: o.withDefaults(), sets: map[key]*set{}, logs: map[string]*Logs{}, warned: map[key]uint32{}, quiet: make(chan struct{})}
+	p := &Pool{
+		registry: r, engine: e, opts: o.withDefaults(), warming: make(chan struct{}, warmAtOnce),
+		sets: map[key]*set{}, functions: map[string]*function{}, warned: map[key]uint32{}, quiet: make(chan struct{}),
+	}
 	p.life, p.end = context.WithCancelCause(context.Background())
+	if l, ok := r.(Lister); ok {
+		all, err := l.List(p.life)
+		if err != nil {
+			p.opts.Logger.Error("what functions have reserved is not known until they change", "error", err)
+		}
+		for _, v := range all {
+			p.reserve(p.known(v.Function), v.Config.Concurrency)
+		}
+	}
 	return p
 }
 
@@ -124,7 +151,9 @@ func (p *Pool) Invoke(ctx context.Context, function, qualifier string, inv *runt
 	default:
 		r = p.run(ctx, v, inv)
 	}
-	r.Version, r.Finished = v, time.Now()
+	if r.Version = v; r.Finished.IsZero() {
+		r.Finished = time.Now()
+	}
 	if p.opts.Observer.Ended != nil {
 		p.opts.Observer.Ended(inv, &r)
 	}
@@ -140,17 +169,16 @@ func qualified(function, qualifier string) string {
 
 // run invokes a version that exists.
 func (p *Pool) run(ctx context.Context, v functions.Version, inv *runtime.Invocation) (r runtime.Result) {
-	v.Config.Timeout = cmp.Or(v.Config.Timeout, functions.DefaultTimeout)
-	v.Config.Memory = cmp.Or(v.Config.Memory, functions.MinMemory)
+	v.Config = v.Config.WithDefaults()
 
-	ctx, stop := p.bound(ctx)
-	defer stop()
-	s, e, refusal := p.acquire(v)
+	c := newCall(ctx)
+	s, e, refusal := p.acquire(v, c, inv)
 	if e == nil {
+		c.end()
 		return unadmitted(refusal, inv)
 	}
-	defer func() { p.release(s, e, &r) }()
-	r = p.perform(ctx, s, e, v, inv)
+	defer func() { p.release(s, e, &r, c.end(), r.Finished) }()
+	r = p.perform(c, s, e, v, inv)
 	p.warn(s, e, inv, &r)
 	r.Logs = e.log.last()
 	return r
@@ -168,13 +196,13 @@ func unadmitted(refusal string, inv *runtime.Invocation) (r runtime.Result) {
 
 // perform runs an invocation in e, which it starts if need be. The configuration
 // of v has its defaults, which that of s may lack.
-func (p *Pool) perform(ctx context.Context, s *set, e *environment, v functions.Version, inv *runtime.Invocation) (r runtime.Result) {
+func (p *Pool) perform(c *call, s *set, e *environment, v functions.Version, inv *runtime.Invocation) (r runtime.Result) {
 	if e.runs == nil {
-		if err := p.start(ctx, s, e); err != nil {
+		if err := p.start(c, s, e); err != nil {
 			r = refused(err, inv)
-			r.Init = e.took
+			r.Init, r.Finished = e.took, time.Now()
 			if r.Outcome != runtime.Infrastructure {
-				e.log.start(inv)
+				e.log.start(r.Finished, inv)
 				e.log.end(inv, v, &r)
 			}
 			return r
@@ -184,30 +212,19 @@ func (p *Pool) perform(ctx context.Context, s *set, e *environment, v functions.
 		e.log.begin()
 	}
 
-	began := time.Now()
 	if inv.Batch == nil && inv.Payload == nil {
 		inv.Payload = []byte("{}")
 	}
-	call, cancel := context.WithDeadline(ctx, began.Add(v.Config.Timeout))
-	defer cancel()
-	e.log.start(inv)
+	began := time.Now()
+	e.log.start(began, inv)
+	c.limit(began, v.Config.Timeout)
 	init := r.Init
-	r = e.invoke(call, inv)
+	r = e.invoke(c, inv)
 	r.Version = v
 	runtime.Classify(inv, v.Config.Emits, &r)
-	r.Init = init
+	r.Init, r.Finished = init, time.Now()
 	e.log.end(inv, v, &r)
 	return r
-}
-
-// bound gives a context that keeps the values of ctx and is cancelled, never
-// with a deadline of its own, when ctx or the pool ends: so a deadline that
-// passes in an environment is always the function's.
-func (p *Pool) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	one := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	two := context.AfterFunc(p.life, func() { cancel(context.Cause(p.life)) })
-	return inner, func() { one(); two(); cancel(nil) }
 }
 
 // refused is the result of an invocation whose environment did not come up.
@@ -264,6 +281,9 @@ func (p *Pool) Warm(versions []functions.Version) {
 			if p.life.Err() != nil {
 				return
 			}
+			if p.loaded(v) {
+				continue
+			}
 			code, err := p.registry.Code(p.life, v.Code.SHA256)
 			if err == nil {
 				err = p.Prepare(p.life, v, code, nil)
@@ -273,6 +293,14 @@ func (p *Pool) Warm(versions []functions.Version) {
 			}
 		}
 	})
+}
+
+// loaded says whether the code of v is there already, or on its way.
+func (p *Pool) loaded(v functions.Version) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.sets[keyOf(v)]
+	return s != nil && (s.program != nil || s.loading != nil)
 }
 
 // Check is what a registry asks of new code: whether it can run here, compiled
@@ -316,7 +344,7 @@ func (p *Pool) sweep(function string) {
 		v, err := p.registry.Version(p.life, function, version)
 		return errors.Is(err, functions.ErrNotFound) || err == nil && s != nil && keyOf(v) != keyOf(s.version)
 	}
-	forget := gone(functions.Unpublished, nil)
+	forget := p.ask(function)
 	p.mu.Lock()
 	sets := map[key]*set{}
 	for k, s := range p.sets {
@@ -332,8 +360,9 @@ func (p *Pool) sweep(function string) {
 	}
 	var old garbage
 	p.mu.Lock()
-	if forget {
-		delete(p.logs, function)
+	if f := p.functions[function]; forget && f != nil {
+		p.reserve(f, nil)
+		delete(p.functions, function)
 		maps.DeleteFunc(p.warned, func(k key, _ uint32) bool { return k.function == function })
 	}
 	for k, s := range sets {
@@ -345,27 +374,34 @@ func (p *Pool) sweep(function string) {
 	old.close()
 }
 
+// ask finds out what a function has reserved, and whether it is gone.
+func (p *Pool) ask(function string) (gone bool) {
+	p.reserving.Lock() // so that what was asked last is noted last
+	defer p.reserving.Unlock()
+	v, err := p.registry.Version(p.life, function, functions.Unpublished)
+	switch {
+	case errors.Is(err, functions.ErrNotFound):
+		return true
+	case err == nil:
+		p.mu.Lock()
+		p.reserve(p.known(function), v.Config.Concurrency)
+		p.mu.Unlock()
+	}
+	return false
+}
+
 // Logs is the log of a function, empty for one that never ran. It is kept in
 // memory only.
 func (p *Pool) Logs(function string) *Logs {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.logsOf(function)
-}
-
-func (p *Pool) logsOf(function string) *Logs {
-	l := p.logs[function]
-	if l == nil {
-		l = &Logs{}
-		p.logs[function] = l
-	}
-	return l
+	return p.known(function).logs
 }
 
 // Stats is a look at the pool.
 type Stats struct {
 	Busy   int   // invocations that run, start-ups included
-	Idle   int   // environments that wait
+	Idle   int   // environments that wait, those at rest included
 	Memory int64 // bytes that environments hold
 }
 
@@ -373,16 +409,31 @@ type Stats struct {
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := Stats{Busy: p.busy, Memory: p.memory}
+	st := Stats{Busy: len(p.running), Idle: p.resting, Memory: p.memory}
 	for _, s := range p.sets {
 		st.Idle += len(s.idle)
 	}
 	return st
 }
 
-// stragglers is how long Close waits for guests that it has cancelled. One that
-// neither loops nor calls the host cannot be stopped.
+// stragglers is how long Close waits for what it has cut short. An engine stops any
+// guest within a quarter of a second; this is for one with a bug, which must not
+// keep the server from stopping.
 const stragglers = 5 * time.Second
+
+// cutShort has everything end that the pool does.
+func (p *Pool) cutShort() {
+	p.end(errClosing)
+	p.mu.Lock()
+	var calls []*call
+	for _, e := range p.running {
+		calls = append(calls, e.call)
+	}
+	p.mu.Unlock()
+	for _, c := range calls {
+		c.cut(errClosing)
+	}
+}
 
 // Close takes no more invocations, waits for those that run, and cancels them
 // when ctx ends. When it returns nothing the pool started is left, unless the
@@ -391,7 +442,7 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	first := !p.closing
 	p.closing = true
-	if first && p.busy == 0 {
+	if first && len(p.running) == 0 {
 		close(p.quiet)
 	}
 	p.mu.Unlock()
@@ -402,13 +453,18 @@ func (p *Pool) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("pool: close: invocations were cut short: %w", context.Cause(ctx))
 	}
-	p.end(errClosing)
-	select {
-	case <-p.quiet:
+	p.cutShort()
+	quiet := make(chan struct{})
+	go func() {
+		<-p.quiet
 		p.work.Wait()
+		close(quiet)
+	}()
+	select {
+	case <-quiet:
 	case <-time.After(stragglers):
 		// What they use stays open: closing it under them would crash the process.
-		err = errors.Join(err, errors.New("pool: close: functions that cannot be stopped still run"))
+		err = errors.Join(err, errors.New("pool: close: the engine has not stopped what still runs"))
 	}
 
 	p.mu.Lock()
@@ -416,9 +472,9 @@ func (p *Pool) Close(ctx context.Context) error {
 	for k, s := range p.sets {
 		p.retire(k, s, &old)
 	}
-	if p.reaper != nil {
-		p.reaper.Stop()
-		p.reaper = nil
+	if p.tender != nil {
+		p.tender.Stop()
+		p.tender = nil
 	}
 	p.mu.Unlock()
 	return errors.Join(err, old.close())

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,13 +64,17 @@ type native struct {
 	counts
 	handle  func(ctx context.Context, inv *runtime.Invocation) runtime.Result
 	start   func(ctx context.Context) error
-	asked   functions.Version // by the last start
+	rest    func()
+	opened  func(*nativeEnvironment)
+	served  func(environment int, inv *runtime.Invocation) // told of each invocation
+	asked   functions.Version                              // by the last start
 	loadErr error
 }
 
 type counts struct {
 	programs, environments  int // open
 	loads, starts, maxStart int
+	rests                   int
 	misuse                  string
 }
 
@@ -111,7 +116,9 @@ func (p *nativeProgram) New(ctx context.Context, v functions.Version, logs runti
 			return nil, err
 		}
 	}
+	var number int
 	p.engine.count(func() {
+		number = p.engine.starts
 		if p.closed {
 			p.engine.misuse = "environment of a closed program"
 		}
@@ -119,7 +126,11 @@ func (p *nativeProgram) New(ctx context.Context, v functions.Version, logs runti
 		p.engine.environments++
 		p.engine.maxStart = max(p.engine.maxStart, p.engine.environments)
 	})
-	return &nativeEnvironment{program: p, logs: logs, reusable: true}, nil
+	e := &nativeEnvironment{program: p, logs: logs, number: number}
+	if p.engine.opened != nil {
+		p.engine.opened(e)
+	}
+	return e, nil
 }
 
 func (p *nativeProgram) Close() error {
@@ -134,35 +145,59 @@ func (p *nativeProgram) Close() error {
 }
 
 type nativeEnvironment struct {
-	program  *nativeProgram
-	logs     runtime.LogWriter
-	reusable bool
-	busy     bool
+	program *nativeProgram
+	logs    runtime.LogWriter
+	dead    atomic.Bool
+	busy    bool
+	closed  bool
+	number  int // of the environment, from 1
 }
 
 func (e *nativeEnvironment) Invoke(ctx context.Context, inv *runtime.Invocation) runtime.Result {
 	n := e.program.engine
 	n.count(func() {
-		if e.busy {
-			n.misuse = "two invocations in one environment"
+		if e.busy || e.closed {
+			n.misuse = fmt.Sprintf("an invocation in an environment that is in use: %v, closed: %v", e.busy, e.closed)
 		}
 		e.busy = true
 	})
 	defer n.count(func() { e.busy = false })
 	e.logs.Line(inv.ID, []byte("line of "+inv.ID))
+	if n.served != nil {
+		n.served(e.number, inv)
+	}
 	began := time.Now()
 	r := n.handle(ctx, inv)
 	r.Duration = time.Since(began)
 	if r.Outcome == runtime.Timeout || r.ErrorType == runtime.TypeExit {
-		e.reusable = false
+		e.dead.Store(true)
 	}
 	return r
 }
 
-func (e *nativeEnvironment) Reusable() bool { return e.reusable }
+func (e *nativeEnvironment) Reusable() bool { return !e.dead.Load() }
+
+func (e *nativeEnvironment) Rest() {
+	n := e.program.engine
+	n.count(func() {
+		if e.busy {
+			n.misuse = "rest during an invocation"
+		}
+		e.busy = true
+		n.rests++
+	})
+	if n.rest != nil {
+		n.rest()
+	}
+	n.count(func() { e.busy = false })
+}
 
 func (e *nativeEnvironment) Close() error {
 	e.program.engine.count(func() {
+		if e.busy || e.closed {
+			e.program.engine.misuse = fmt.Sprintf("environment closed while busy: %v, closed before: %v", e.busy, e.closed)
+		}
+		e.closed = true
 		e.program.open--
 		e.program.engine.environments--
 	})
@@ -368,8 +403,8 @@ func TestDeletedFunctionLeavesNothing(t *testing.T) {
 		r.mu.Unlock()
 		p.Changed("f")
 		synctest.Wait()
-		if n.now().environments != 0 || n.now().programs != 0 || len(p.logs) != 0 {
-			t.Errorf("%d environments, %d programs, %d logs", n.now().environments, n.now().programs, len(p.logs))
+		if n.now().environments != 0 || n.now().programs != 0 || len(p.functions) != 0 {
+			t.Errorf("%d environments, %d programs, %d logs", n.now().environments, n.now().programs, len(p.functions))
 		}
 		res := p.Invoke(t.Context(), "f", "", event())
 		if res.Outcome != runtime.Infrastructure || res.ErrorType != runtime.TypeNotFound || runtime.Attempted(res.Outcome) {
@@ -478,12 +513,12 @@ func TestPreparedCodeIsReady(t *testing.T) {
 		if err := p.Prepare(t.Context(), v, []byte("sha-g"), nil); err == nil {
 			t.Error("code of another digest is taken")
 		}
+		loads := n.now().loads
 		p.Warm([]functions.Version{v}) // twice is once
 		synctest.Wait()
-		loads := n.now().loads
 		p.Invoke(t.Context(), "f", "", event())
 		if n.now().loads != loads || n.now().programs != 1 {
-			t.Errorf("%d loads by the invocation, %d programs", n.now().loads-loads, n.now().programs)
+			t.Errorf("%d loads more, %d programs", n.now().loads-loads, n.now().programs)
 		}
 	})
 }
@@ -595,6 +630,11 @@ func TestLinesAroundAnInvocationAreLambdas(t *testing.T) {
 		if string(r.Logs) != want {
 			t.Errorf("warm:\n%s\nwant\n%s", r.Logs, want)
 		}
+		n.handle = func(context.Context, *runtime.Invocation) runtime.Result { return runtime.Result{Work: 1234567} }
+		r = p.Invoke(t.Context(), "f", "", &runtime.Invocation{ID: "w"})
+		if want = "REPORT RequestId: w\tDuration: 0.00 ms\tBilled Duration: 0 ms\tMemory Size: 128 MB\tMax Memory Used: 0 MB\tWork: 1234567 steps\t\n"; !strings.HasSuffix(string(r.Logs), want) {
+			t.Errorf("with its work counted:\n%s\nwant\n%s", r.Logs, want)
+		}
 		n.handle = takes(time.Hour)
 		r = p.Invoke(t.Context(), "f", "", &runtime.Invocation{ID: "c"})
 		re := regexp.MustCompile(`\n\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z c Task timed out after 3\.00 seconds\nEND RequestId: c\nREPORT .*\tStatus: timeout\t\n$`)
@@ -602,7 +642,7 @@ func TestLinesAroundAnInvocationAreLambdas(t *testing.T) {
 			t.Errorf("timeout:\n%s", r.Logs)
 		}
 		lines := p.Logs("f").Tail(-1)
-		if len(lines) != 13 || lines[0].RequestID != "a" || lines[12].RequestID != "c" || lines[12].Version != "$LATEST" || lines[0].Time.IsZero() {
+		if len(lines) != 17 || lines[0].RequestID != "a" || lines[16].RequestID != "c" || lines[16].Version != "$LATEST" || lines[0].Time.IsZero() {
 			t.Errorf("%d lines: %+v", len(lines), lines)
 		}
 	})

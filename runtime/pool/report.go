@@ -1,8 +1,8 @@
 package pool
 
 import (
-	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
@@ -11,36 +11,49 @@ import (
 
 // start and end write the lines that Lambda writes around an invocation.
 
-func (r *recorder) start(inv *runtime.Invocation) {
-	r.write(inv.ID, "START RequestId: "+inv.ID+" Version: "+r.version)
+func (r *recorder) start(now time.Time, inv *runtime.Invocation) {
+	r.write(now, inv.ID, "START RequestId: "+inv.ID+" Version: "+r.version)
 }
 
 func (r *recorder) end(inv *runtime.Invocation, v functions.Version, res *runtime.Result) {
 	switch res.Outcome {
 	case runtime.Timeout:
-		r.write(inv.ID, fmt.Sprintf("%s %s Task timed out after %.2f seconds", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), inv.ID, v.Config.Timeout.Seconds()))
+		r.write(res.Finished, inv.ID, res.Finished.UTC().Format("2006-01-02T15:04:05.000Z")+" "+inv.ID+" Task timed out after "+strconv.FormatFloat(v.Config.Timeout.Seconds(), 'f', 2, 64)+" seconds")
 	case runtime.FunctionError, runtime.Infrastructure:
-		r.write(inv.ID, fmt.Sprintf("%s: %s", res.ErrorType, res.ErrorMessage))
+		r.write(res.Finished, inv.ID, res.ErrorType+": "+res.ErrorMessage)
 	case runtime.Partial:
-		r.write(inv.ID, "[wasmill: "+res.ErrorMessage+"]")
+		r.write(res.Finished, inv.ID, "[wasmill: "+res.ErrorMessage+"]")
 	}
-	r.write(inv.ID, "END RequestId: "+inv.ID)
-	r.write(inv.ID, report(inv.ID, v, res))
+	// Both lines are cut from one string: they are written at every invocation.
+	b := append(make([]byte, 0, 384), "END RequestId: "...)
+	b = append(b, inv.ID...)
+	n := len(b)
+	lines := string(report(b, inv.ID, v, res))
+	r.write(res.Finished, inv.ID, lines[:n], lines[n:])
 }
 
-// report is Lambda's REPORT line, tabs and all.
-func report(id string, v functions.Version, res *runtime.Result) string {
+// report appends Lambda's REPORT line, tabs and all, and what only wasmill knows.
+func report(b []byte, id string, v functions.Version, res *runtime.Result) []byte {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	b := fmt.Appendf(nil, "REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %d MB\tMax Memory Used: %d MB\t",
-		id, ms(res.Duration), math.Ceil(ms(res.Duration+res.Init)), v.Config.Memory, (res.MaxMemory+1<<20-1)>>20)
+	b = append(append(b, "REPORT RequestId: "...), id...)
+	b = strconv.AppendFloat(append(b, "\tDuration: "...), ms(res.Duration), 'f', 2, 64)
+	b = strconv.AppendInt(append(b, " ms\tBilled Duration: "...), int64(math.Ceil(ms(res.Duration+res.Init))), 10)
+	b = strconv.AppendInt(append(b, " ms\tMemory Size: "...), int64(v.Config.Memory), 10)
+	b = strconv.AppendInt(append(b, " MB\tMax Memory Used: "...), (res.MaxMemory+1<<20-1)>>20, 10)
+	b = append(b, " MB\t"...)
 	if res.Init > 0 {
-		b = fmt.Appendf(b, "Init Duration: %.2f ms\t", ms(res.Init))
+		b = strconv.AppendFloat(append(b, "Init Duration: "...), ms(res.Init), 'f', 2, 64)
+		b = append(b, " ms\t"...)
+	}
+	if res.Work > 0 {
+		b = strconv.AppendUint(append(b, "Work: "...), res.Work, 10)
+		b = append(b, " steps\t"...)
 	}
 	switch res.Outcome {
 	case runtime.Timeout:
 		b = append(b, "Status: timeout\t"...)
 	case runtime.FunctionError:
-		b = fmt.Appendf(b, "Status: error\tError Type: %s\t", res.ErrorType)
+		b = append(append(append(b, "Status: error\tError Type: "...), res.ErrorType...), '\t')
 	}
-	return string(b)
+	return b
 }

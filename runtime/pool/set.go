@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,15 +26,18 @@ func keyOf(v functions.Version) key {
 
 // set is the environments of one revision of a version. The pool's mutex guards it.
 type set struct {
-	version functions.Version
-	program runtime.Program
-	loading *load
-	idle    []*environment // the one used last at the end
-	uses    int            // invocations that hold it
-	retired bool           // not in the pool's map any more; ends with its last use
-	typical int64          // memory of the environment that ended last
-	touched time.Time
-	warned  atomic.Uint32 // of what
+	f            *function
+	version      functions.Version
+	program      runtime.Program
+	loading      *load
+	idle         []*environment // the one used last at the end
+	environments int            // that live, idle ones and those starting or at rest included
+	uses         int            // who hold it: invocations, starts, loads, environments at rest
+	retired      bool           // not in the pool's map any more; ends with its last use
+	typical      int64          // memory of the environment that ended last
+	touched      time.Time
+	health       health
+	warned       atomic.Uint32 // of what
 }
 
 // load is a program on its way. done is closed when program or err is set.
@@ -50,8 +52,27 @@ type environment struct {
 	log    recorder
 	took   time.Duration // of the start-up
 	memory int64         // as accounted
+	call   *call         // under way, or nil
+	at     int           // where in the pool's running; guarded by its mutex
+	made   time.Time     // when its start began
+	began  time.Time     // of the invocation under way
 	since  time.Time     // idle since
+	served origin        // of the invocation before
+	rested bool          // has given back its memory since then
+	probe  bool          // its start shows whether the set has recovered
 	broken bool          // not to be used again
+}
+
+// origin is where an invocation comes from, if it is a batch of a shard. What a
+// function has learnt of a shard it finds again in the environment that served it
+// last.
+type origin struct{ shard, stream string }
+
+func originOf(inv *runtime.Invocation) origin {
+	if inv.Batch == nil {
+		return origin{}
+	}
+	return origin{inv.Batch.Shard, inv.Batch.ARN}
 }
 
 // leastMemory is what an environment counts for at least: what the engine keeps
@@ -84,7 +105,7 @@ func (p *Pool) set(v functions.Version) (*set, garbage) {
 				p.retire(o, other, &old)
 			}
 		}
-		s = &set{version: v, touched: time.Now()}
+		s = &set{f: p.known(v.Function), version: v, touched: time.Now()}
 		s.warned.Store(p.warned[k])
 		p.sets[k] = s
 	}
@@ -93,82 +114,62 @@ func (p *Pool) set(v functions.Version) (*set, garbage) {
 
 // acquire takes an idle environment, or room for a new one, whose runs is nil.
 // No set: the pool is closing. A refusal tells which limit was reached.
-func (p *Pool) acquire(v functions.Version) (*set, *environment, string) {
+func (p *Pool) acquire(v functions.Version, c *call, inv *runtime.Invocation) (*set, *environment, string) {
+	now := time.Now()
 	p.mu.Lock()
-	var old garbage
-	defer func() {
-		p.mu.Unlock()
-		old.close()
-	}()
 	if p.closing {
+		p.mu.Unlock()
 		return nil, nil, ""
 	}
-	if refusal := p.full(); refusal != "" {
-		return nil, nil, refusal
-	}
-	s, retired := p.set(v)
-	old = retired
-	for n := len(s.idle); n > 0; n = len(s.idle) {
-		e := s.idle[n-1]
-		s.idle[n-1] = nil
-		s.idle = s.idle[:n-1]
-		if e.runs.Reusable() {
-			p.use(s)
-			return s, e, ""
+	s, old := p.set(v)
+	refusal := p.full(s.f, v.Config.Concurrency)
+	from := originOf(inv)
+	var e *environment
+	if refusal == "" {
+		if e = p.take(s, from, &old); e == nil {
+			p.surplus(s.f, v.Config.Concurrency, &old)
+			e, refusal = p.room(s, now, &old)
 		}
-		p.memory -= e.memory
-		old.environments = append(old.environments, e.runs)
 	}
-	e, refusal := p.room(s, &old)
 	if e != nil {
-		e.log = recorder{logs: p.logsOf(v.Function), version: v.Version}
+		p.use(s, e, c, from, now)
 	}
+	p.mu.Unlock()
+	old.close()
 	return s, e, refusal
 }
 
-// full tells why no more invocations may run, or nothing.
-func (p *Pool) full() string {
-	if p.busy < p.opts.MaxConcurrency {
-		return ""
-	}
-	return fmt.Sprintf("%d invocations run, no more may at once", p.busy)
-}
-
-// room makes an environment of s, not started yet, and makes room for it, or
-// tells why there is none.
-func (p *Pool) room(s *set, old *garbage) (*environment, string) {
-	e := &environment{memory: cmp.Or(s.typical, firstMemory)}
-	for p.memory+e.memory > p.opts.MemoryBytes && p.memory > 0 {
-		if !p.evict(old) {
-			return nil, fmt.Sprintf("environments hold %d MB, all there is", p.memory>>20)
+// take takes an idle environment of s: the one that served the same shard last, or
+// else that which was used last, so that those not needed grow old.
+func (p *Pool) take(s *set, from origin, old *garbage) *environment {
+	for len(s.idle) > 0 {
+		at := len(s.idle) - 1
+		for i := at; i >= 0 && from != (origin{}); i-- {
+			if s.idle[i].served == from {
+				at = i
+				break
+			}
 		}
+		if e := s.idle[at]; e.runs.Reusable() {
+			s.idle = slices.Delete(s.idle, at, at+1)
+			return e
+		}
+		p.evict(s, at, old) // its child has died meanwhile
 	}
-	p.memory += e.memory
-	p.use(s)
-	return e, ""
+	return nil
 }
 
-func (p *Pool) use(s *set) {
-	p.busy++
+// use has an invocation begin in e.
+func (p *Pool) use(s *set, e *environment, c *call, from origin, now time.Time) {
+	e.call, e.at = c, len(p.running)
+	p.running = append(p.running, e)
+	s.f.busy++
+	if s.f.reserved != nil {
+		p.reservedBusy++
+	}
 	s.uses++
-	s.touched = time.Now()
-}
-
-// evict closes the environment that has been idle longest.
-func (p *Pool) evict(old *garbage) bool {
-	var from *set
-	for _, s := range p.sets {
-		if len(s.idle) > 0 && (from == nil || s.idle[0].since.Before(from.idle[0].since)) {
-			from = s
-		}
-	}
-	if from == nil {
-		return false
-	}
-	p.memory -= from.idle[0].memory
-	old.environments = append(old.environments, from.idle[0].runs)
-	from.idle = slices.Delete(from.idle, 0, 1)
-	return true
+	s.touched = now
+	e.began, e.served, e.rested = now, from, false
 }
 
 // start loads the program if need be and starts e.
@@ -257,46 +258,78 @@ func (p *Pool) fetch(s *set, l *load) {
 	old.close()
 }
 
-// release gives e back after an invocation, to the idle ones or to be closed.
-func (p *Pool) release(s *set, e *environment, r *runtime.Result) {
+// release gives e back after an invocation, to the idle ones or to be closed. The
+// invocation was cut off if what it ended with is not to be held against e.
+func (p *Pool) release(s *set, e *environment, r *runtime.Result, cut bool, now time.Time) {
 	var old garbage
 	p.mu.Lock()
-	p.busy--
-	s.uses--
-	p.memory -= e.memory
+	last := p.running[len(p.running)-1]
+	p.running[e.at], last.at = last, e.at
+	p.running[len(p.running)-1] = nil
+	p.running = p.running[:len(p.running)-1]
+	e.call = nil
+	s.f.busy--
+	if s.f.reserved != nil {
+		p.reservedBusy--
+	}
 	if r.MaxMemory > 0 {
-		e.memory = max(leastMemory, r.MaxMemory)
-		s.typical = e.memory
+		s.typical = max(leastMemory, r.MaxMemory)
+		p.memory += s.typical - e.memory
+		e.memory = s.typical
 	}
-	switch {
-	case e.runs == nil:
-	case e.broken || s.retired || p.closing || !e.runs.Reusable():
-		old.environments = append(old.environments, e.runs)
-	default:
-		e.since = time.Now()
-		s.touched = e.since
-		s.idle = append(s.idle, e)
-		p.memory += e.memory
-		p.arm()
+	reusable := e.runs != nil && !e.broken && e.runs.Reusable()
+	var pause time.Duration
+	if r.Outcome != runtime.Infrastructure {
+		s.health.mend(e.made)
+	} else if !cut && !reusable {
+		pause = s.health.fail(e.began, now, r.ErrorMessage)
 	}
-	s.settle(&old)
-	quiet := p.closing && p.busy == 0
+	p.shelve(s, e, reusable, now, &old)
+	failures, reason := s.health.failures, s.health.reason
+	quiet := p.closing && len(p.running) == 0
 	p.mu.Unlock()
 	old.close()
 	if quiet {
 		close(p.quiet)
 	}
+	p.complain(s, pause, failures, reason)
+}
+
+// complain tells of environments that fail again and again.
+func (p *Pool) complain(s *set, pause time.Duration, failures int, reason string) {
+	if pause > 0 {
+		p.opts.Logger.Error("environments of a function fail again and again; it is throttled for a while", "function", s.version.Function, "version", s.version.Version,
+			"failures", failures, "pause", pause, "error", reason)
+	}
+}
+
+// shelve ends a use of e: it becomes idle, or is closed.
+func (p *Pool) shelve(s *set, e *environment, reusable bool, now time.Time, old *garbage) {
+	s.uses--
+	if e.probe {
+		e.probe, s.health.probing = false, false
+	}
+	if reusable && !s.retired && !p.closing {
+		e.since = now
+		s.touched = now
+		s.idle = append(s.idle, e)
+	} else {
+		if e.runs != nil {
+			old.environments = append(old.environments, e.runs)
+		}
+		p.gone(s, e)
+	}
+	s.settle(old)
+	p.arm()
 }
 
 // retire takes s out of the pool. What is idle ends now, the rest with its use.
 func (p *Pool) retire(k key, s *set, old *garbage) {
 	delete(p.sets, k)
 	s.retired = true
-	for _, e := range s.idle {
-		p.memory -= e.memory
-		old.environments = append(old.environments, e.runs)
+	for len(s.idle) > 0 {
+		p.evict(s, len(s.idle)-1, old)
 	}
-	s.idle = nil
 	s.settle(old)
 }
 
@@ -306,45 +339,6 @@ func (s *set) settle(old *garbage) {
 		old.programs = append(old.programs, s.program)
 		s.program = nil
 	}
-}
-
-// arm sees to it that idle environments are looked at in time.
-func (p *Pool) arm() {
-	if p.reaper == nil && !p.closing {
-		p.reaper = time.AfterFunc(p.opts.Idle, p.reap)
-	}
-}
-
-// reap closes environments that have been idle too long, and lets go of
-// programs whose last environment ended as long ago again.
-func (p *Pool) reap() {
-	var old garbage
-	p.mu.Lock()
-	p.reaper = nil
-	if p.closing {
-		p.mu.Unlock()
-		return
-	}
-	p.work.Add(1)
-	defer p.work.Done()
-	now := time.Now()
-	for k, s := range p.sets {
-		n := 0
-		for n < len(s.idle) && now.Sub(s.idle[n].since) >= p.opts.Idle {
-			p.memory -= s.idle[n].memory
-			old.environments = append(old.environments, s.idle[n].runs)
-			n++
-		}
-		s.idle = slices.Delete(s.idle, 0, n)
-		if len(s.idle) == 0 && s.uses == 0 && now.Sub(s.touched) >= 2*p.opts.Idle {
-			p.retire(k, s, &old)
-		}
-	}
-	if len(p.sets) > 0 {
-		p.reaper = time.AfterFunc(max(p.opts.Idle/4, time.Millisecond), p.reap)
-	}
-	p.mu.Unlock()
-	old.close()
 }
 
 // garbage is what is to be closed once the pool's mutex is free. Environments

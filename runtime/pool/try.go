@@ -30,29 +30,29 @@ func (p *Pool) Try(ctx context.Context, v functions.Version, code []byte, inv *r
 	}
 	v.Config = v.Config.WithDefaults()
 	v.Version = cmp.Or(v.Version, functions.Unpublished)
-	ctx, stop := p.bound(ctx)
-	defer stop()
+	c := newCall(ctx)
+	defer c.end()
 
 	// A set of one: retired from the start, it goes with its environment.
-	s := &set{version: v, retired: true}
-	e, full := p.admit(s)
+	s := &set{f: &function{name: v.Function}, version: v, retired: true}
+	e, full := p.admit(s, c)
 	if e == nil {
 		r = unadmitted(full, inv)
 	} else {
 		e.log = recorder{version: v.Version, most: maxTryLog}
-		r, refusal = p.try(ctx, s, e, code, inv)
+		r, refusal = p.try(c, s, e, code, inv)
 		if n := runtime.IgnoredEmits(inv, &r); n > 0 {
-			e.log.write(inv.ID, "[wasmill: "+ignoredEmits(n)+"; records to emit are: "+runtime.WantedEmit+"]")
+			e.log.write(time.Now(), inv.ID, "[wasmill: "+ignoredEmits(n)+"; records to emit are: "+runtime.WantedEmit+"]")
 		}
-		p.release(s, e, &r)
+		p.release(s, e, &r, true, time.Now())
 		r.Logs = e.log.last()
 	}
 	r.Version, r.Finished = s.version, time.Now()
 	return r, string(r.Logs), refusal
 }
 
-func (p *Pool) try(ctx context.Context, s *set, e *environment, code []byte, inv *runtime.Invocation) (r runtime.Result, refusal error) {
-	program, info, err := p.engine.Load(ctx, code, nil)
+func (p *Pool) try(c *call, s *set, e *environment, code []byte, inv *runtime.Invocation) (r runtime.Result, refusal error) {
+	program, info, err := p.engine.Load(c, code, nil)
 	if errors.Is(err, functions.ErrCode) {
 		return refused(&runtime.InitError{Outcome: runtime.FunctionError, Type: runtime.TypeInit, Message: err.Error()}, inv), err
 	} else if err != nil {
@@ -62,23 +62,28 @@ func (p *Pool) try(ctx context.Context, s *set, e *environment, code []byte, inv
 	p.mu.Lock()
 	s.program = program
 	p.mu.Unlock()
-	return p.perform(ctx, s, e, s.version, inv), nil
+	return p.perform(c, s, e, s.version, inv), nil
 }
 
 // admit takes room for an environment of s beside those of the pool. None and
 // no refusal: the pool is closing.
-func (p *Pool) admit(s *set) (*environment, string) {
+func (p *Pool) admit(s *set, c *call) (*environment, string) {
+	now := time.Now()
 	p.mu.Lock()
-	var old garbage
-	defer func() {
-		p.mu.Unlock()
-		old.close()
-	}()
 	if p.closing {
+		p.mu.Unlock()
 		return nil, ""
 	}
-	if refusal := p.full(); refusal != "" {
-		return nil, refusal
+	var old garbage
+	refusal := p.full(s.f, nil)
+	var e *environment
+	if refusal == "" {
+		e, refusal = p.room(s, now, &old)
 	}
-	return p.room(s, &old)
+	if e != nil {
+		p.use(s, e, c, origin{}, now)
+	}
+	p.mu.Unlock()
+	old.close()
+	return e, refusal
 }

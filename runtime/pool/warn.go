@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/wasmill/wasmill/runtime"
 )
@@ -10,13 +11,14 @@ import (
 const (
 	warnedUnread uint32 = 1 << iota
 	warnedEmits
+	warnedPrewarm
 )
 
 // warn says of a batch that counts as done what of its reply nobody has read,
 // for nobody would see it otherwise.
 func (p *Pool) warn(s *set, e *environment, inv *runtime.Invocation, r *runtime.Result) {
 	say := func(what, then, remedy string) {
-		e.log.write(inv.ID, "[wasmill: "+what+"; "+then+": "+remedy+"]")
+		e.log.write(time.Now(), inv.ID, "[wasmill: "+what+"; "+then+": "+remedy+"]")
 		p.opts.Logger.Warn(what, "function", s.version.Function, "version", s.version.Version, "trigger", inv.Source, "remedy", remedy)
 	}
 	if s.warned.Load()&warnedUnread == 0 {

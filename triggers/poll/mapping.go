@@ -60,6 +60,9 @@ func (r *mapping) run(ctx context.Context) {
 	}
 	r.setProblem("")
 	var wg sync.WaitGroup
+	if w, ok := r.m.d.Invoker.(warmer); ok {
+		wg.Go(func() { w.Prewarm(ctx, mp.Config.Function, mp.Config.Qualifier) })
+	}
 	for _, s := range desc.Shards {
 		r.mu.Lock() // no update may come between reading the settings and being told of new ones
 		p := newPoller(r, r.config, s.ID)
@@ -68,6 +71,12 @@ func (r *mapping) run(ctx context.Context) {
 		wg.Go(func() { p.run(ctx) })
 	}
 	wg.Wait()
+}
+
+// warmer is what an Invoker may be besides: told once, when a trigger starts, that
+// a function will be needed.
+type warmer interface {
+	Prewarm(ctx context.Context, function, qualifier string)
 }
 
 func (r *mapping) setProblem(text string) {

@@ -50,6 +50,13 @@ type function struct {
 	batches [][]string // the data of each batch, in order of invocation
 	out     int
 	most    int
+	warmed  []string // what was asked to be started ahead
+}
+
+func (f *function) Prewarm(_ context.Context, name, qualifier string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.warmed = append(f.warmed, name+":"+qualifier)
 }
 
 func (f *function) Invoke(_ context.Context, name, _ string, inv *runtime.Invocation) runtime.Result {
@@ -324,6 +331,35 @@ func TestPauseReturnsWhenNothingRunsAndResumeGoesOnAtTheCheckpoint(t *testing.T)
 	r.drain()
 	if got := len(r.fn.seen()); got != 50 {
 		t.Errorf("%d invocations of one record each, want 50: none twice, none lost", got)
+	}
+}
+
+func TestFunctionIsStartedAheadOnceWhenATriggerStarts(t *testing.T) {
+	r := newRig(t, 3)
+	warmed := func() string {
+		r.fn.mu.Lock()
+		defer r.fn.mu.Unlock()
+		return strings.Join(r.fn.warmed, " ")
+	}
+	if _, err := r.m.Create(t.Context(), "t", from(triggers.Config{Qualifier: "7"}), false); err != nil {
+		t.Fatal(err)
+	}
+	if got := warmed(); got != "" {
+		t.Errorf("a paused trigger: %s", got)
+	}
+	for _, want := range []string{"f:7", "f:7 f:7"} {
+		if _, err := r.m.Resume(t.Context(), "t"); err != nil {
+			t.Fatal(err)
+		}
+		r.put("k", want)
+		r.drain()
+		// It returns when all that the trigger has started has ended.
+		if _, err := r.m.Pause(t.Context(), "t"); err != nil {
+			t.Fatal(err)
+		}
+		if got := warmed(); got != want {
+			t.Errorf("started ahead %q, want %q", got, want)
+		}
 	}
 }
 

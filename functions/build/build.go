@@ -1,5 +1,7 @@
-// Package build makes a WebAssembly module of a Go Lambda project, without
-// changing the project.
+// Package build makes a WebAssembly module of a function's project, without
+// changing the project. [Project] finds out what it is written in ([Detect]): Go,
+// Rust, C, AssemblyScript or JavaScript. The latter four are left to their own
+// compilers; package quickjs makes modules of JavaScript.
 //
 // The code of a Go Lambda function calls lambda.Start of aws-lambda-go, which
 // asks the Lambda runtime API for work over HTTP. [Go] has the Go command read
@@ -18,8 +20,6 @@ package build
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,13 +32,13 @@ import (
 )
 
 var (
-	// ErrToolchain means there is no Go toolchain, or not one that can build
-	// this project; the text says what to install.
-	ErrToolchain = errors.New("no suitable Go toolchain")
+	// ErrToolchain means there is no compiler of the project's language, or not one
+	// that can build this project; the text says what to install.
+	ErrToolchain = errors.New("no suitable toolchain")
 	// ErrProject means the directory is not a project that can be built; the
 	// text says what is missing.
 	ErrProject = errors.New("cannot build this project")
-	// ErrCompile means the Go compiler refused the code; the text is its own.
+	// ErrCompile means the compiler refused the code; the text is its own.
 	ErrCompile = errors.New("the project does not compile")
 	// ErrHandler means the module was built but cannot be started, because of
 	// its handler's type for one; the text says what to change.
@@ -98,6 +98,8 @@ type Result struct {
 	Go       string // version of the toolchain
 	Warnings []string
 	Took     time.Duration
+	Language Language
+	Compiler string // its name and version, like "go1.26.8" or "clang 14.0.6"
 }
 
 // Go builds the Go project in o.Dir. Its errors are of the kinds above, or of the
@@ -125,12 +127,16 @@ func Go(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	res := Result{Package: p.main.ImportPath, Go: g.version, ABI: p.abi(), Warnings: p.dialWarnings()}
+	res := Result{Package: p.main.ImportPath, Go: g.version, ABI: p.abi(), Language: LanguageGo, Compiler: g.version}
 	built := filepath.Join(tmp, "out.wasm")
 	args := []string{"build", "-o", built, "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
 	if p.lambda == nil {
 		o.Progress("this project does not use aws-lambda-go: building a WASI command, which gets its event on standard input")
-		args = append(args, g.mod...)
+		more, err := p.doorFlags(tmp)
+		if err != nil {
+			return res, err
+		}
+		args = append(append(args, g.mod...), more...)
 	} else {
 		res.Lambda = p.lambdaVersion()
 		more, err := p.exchange(cmp.Or(o.CacheDir, tmp), tmp)
@@ -140,31 +146,11 @@ func Go(ctx context.Context, o Options) (Result, error) {
 		args = append(append(args, "-buildmode=c-shared"), more...)
 	}
 	o.Progress(strings.TrimRight(fmt.Sprintf("compiling %s with %s %s", res.Package, res.Go, prefixed("and aws-lambda-go ", res.Lambda)), " "))
-	if err := g.compile(ctx, append(args, ".")...); err != nil {
+	if err := doorless(g.compile(ctx, append(args, ".")...), g.version); err != nil {
 		return res, err
 	}
 
-	code, err := os.ReadFile(built)
-	if err != nil {
-		return res, err
-	}
-	sum := sha256.Sum256(code)
-	res.SHA256, res.Size = hex.EncodeToString(sum[:]), int64(len(code))
-	if o.Verify != nil {
-		o.Progress("trying to start it")
-		if err := o.Verify(ctx, code); err != nil {
-			return res, fmt.Errorf("%w: %w", ErrHandler, err)
-		}
-	}
-	res.Out = o.Out
-	if res.Out == "" {
-		res.Out = filepath.Base(p.main.Dir) + ".wasm"
-	}
-	if err := deliver(built, res.Out); err != nil {
-		return res, err
-	}
-	res.Took = time.Since(began)
-	return res, nil
+	return o.finish(ctx, res, built, filepath.Base(p.main.Dir), began)
 }
 
 func prefixed(prefix, s string) string {

@@ -179,8 +179,18 @@ func TestVendoredProject(t *testing.T) {
 	// Nothing but the vendored files is to be had.
 	t.Setenv("GOPROXY", "off")
 	t.Setenv("GOMODCACHE", t.TempDir())
-	if res, _ := build(t, dir); res.Lambda != "v1.55.1" {
+	res, code := build(t, dir)
+	if res.Lambda != "v1.55.1" {
 		t.Errorf("built with %s", res.Lambda)
+	}
+	reseeds(t, code)
+}
+
+// reseeds checks that a module was built with what we add to the distribution.
+func reseeds(t *testing.T, code []byte) {
+	t.Helper()
+	if !strings.Contains(string(code), "wm_reseed") {
+		t.Error("the module does not export wm_reseed: package runtime was not added to")
 	}
 }
 
@@ -238,6 +248,7 @@ func TestWorkspace(t *testing.T) {
 	if !strings.Contains(string(code), "servus from the workspace") {
 		t.Error("the module is not made of the workspace's other module")
 	}
+	reseeds(t, code)
 
 	// A workspace that the project is not part of has no say.
 	write(t, filepath.Join(root, "go.work"), "go 1.26\n\nuse ./greet\n")
@@ -316,24 +327,6 @@ func TestVerifyTriesTheModule(t *testing.T) {
 	}
 	if code, err := os.ReadFile(out); err != nil || !slices.Equal(code, tried) {
 		t.Errorf("tried %d bytes, wrote %d, %v", len(tried), len(code), err)
-	}
-}
-
-func TestImportsThatDialAreWarnedOf(t *testing.T) {
-	res, _ := build(t, filepath.Join("testdata", "dial"))
-	want := []string{"example.com/dial imports net/http", "example.com/dial/store imports database/sql", "example.com/dial/store imports example.org/driver"}
-	if len(res.Warnings) != len(want) {
-		t.Fatalf("warnings %q", res.Warnings)
-	}
-	for i, w := range res.Warnings {
-		if !strings.HasPrefix(w, want[i]) || !strings.Contains(w, "cannot reach out yet") {
-			t.Errorf("warning %q, want one of %s", w, want[i])
-		}
-	}
-	// Package events imports net/http itself, for a type.
-	engine(t)
-	if len(guests.result.Warnings) != 0 {
-		t.Errorf("warnings about package events: %q", guests.result.Warnings)
 	}
 }
 

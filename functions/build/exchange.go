@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,12 +63,11 @@ func (p *project) exchange(cacheDir, tmp string) ([]string, error) {
 			return nil, err
 		}
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
+	if err := p.addDoor(replace, tmp); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(tmp, "overlay.json")
-	return append(flags, "-overlay="+file), os.WriteFile(file, overlay, 0o600)
+	more, err := overlayFlag(replace, tmp)
+	return append(flags, more...), err
 }
 
 // materialize writes the shim to the cache and returns the directory. It is
@@ -146,39 +144,14 @@ func (p *project) addShim(replace map[string]string, dir, files string) {
 	entries, _ := shim.ReadDir("shim") // embedded: was read before
 	for _, e := range entries {
 		name := strings.TrimSuffix(e.Name(), ".txt")
-		switch name {
-		case starter:
-			continue
-		case "kinesis.go", "emit.go":
-			if p.packages[eventsPackage] == nil {
-				continue // without it the module is smaller, and of grade json
-			}
-		case "reply.go":
-			if !p.hasReplies() {
-				continue
-			}
-		case "trace.go":
-			if p.packages[tracePackage] == nil {
-				continue
-			}
-		}
-		replace[filepath.Join(dir, name)] = filepath.Join(files, name)
-	}
-}
-
-// hasReplies says whether the user's package events knows partial replies.
-func (p *project) hasReplies() bool {
-	events := p.packages[eventsPackage]
-	if events == nil {
-		return false
-	}
-	for _, f := range events.GoFiles {
-		b, err := os.ReadFile(filepath.Join(events.Dir, f))
-		if err == nil && bytes.Contains(b, []byte("\ntype KinesisEventResponse struct")) {
-			return true
+		switch {
+		case !p.has(name), name == starter:
+		case name == reseeder:
+			replace[filepath.Join(p.packages["runtime"].Dir, "wasmill_reseed.go")] = filepath.Join(files, name)
+		default:
+			replace[filepath.Join(dir, name)] = filepath.Join(files, name)
 		}
 	}
-	return false
 }
 
 // addModule makes the user's version of aws-lambda-go seem to be in a

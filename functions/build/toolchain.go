@@ -20,6 +20,9 @@ import (
 // oldestGo is the first version that can export functions from a WASM library.
 const oldestGo = "go1.24"
 
+// newestGo is the last version whose packages overlay was tried with.
+const newestGo = "go1.26"
+
 // toolchain is the Go command in the project's directory.
 type toolchain struct {
 	command  string
@@ -49,11 +52,11 @@ func newToolchain(ctx context.Context, o Options, tmp string) (*toolchain, error
 	}
 	g.env = append(g.env, "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "PWD="+o.Dir)
 
-	out, err := g.run(ctx, "env", "-json", "GOVERSION", "GOMOD", "GOWORK", "GOFLAGS")
+	out, err := g.run(ctx, "env", "-json", "GOVERSION", "GOMOD", "GOWORK", "GOFLAGS", "GOROOT", "GOMODCACHE")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrToolchain, err)
 	}
-	var env struct{ GOVERSION, GOMOD, GOWORK, GOFLAGS string }
+	var env struct{ GOVERSION, GOMOD, GOWORK, GOFLAGS, GOROOT, GOMODCACHE string }
 	if err := json.Unmarshal(out, &env); err != nil {
 		return nil, fmt.Errorf("%w: %s env: %w", ErrToolchain, command, err)
 	}
@@ -72,6 +75,10 @@ func newToolchain(ctx context.Context, o Options, tmp string) (*toolchain, error
 		case name == "mod" && value == "mod":
 			g.mod = []string{"-mod=readonly"} // the project stays as it is
 		}
+	}
+	if err := g.leaveCache(env.GOROOT, env.GOMODCACHE, tmp); err != nil {
+		return nil, fmt.Errorf("%w: %s was downloaded by the go command itself, and cannot be used from its cache: %w; install Go %s from https://go.dev/dl/",
+			ErrToolchain, g.version, err, strings.TrimPrefix(g.version, "go"))
 	}
 	return g, g.copyWorkspace(env.GOWORK, tmp)
 }

@@ -6,10 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"log"
+	"maps"
+	"math/rand"
+	randv2 "math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -284,6 +293,48 @@ func emits(name string) {
 	panic("no such emits: " + name)
 }
 
+// added is a window's state with n more.
+func added(state map[string]string, n int) map[string]string {
+	before, _ := strconv.Atoi(state["n"])
+	out := map[string]string{"n": strconv.Itoa(before + n)}
+	for k, v := range state {
+		if k != "n" {
+			out[k] = v + "!"
+		}
+	}
+	return out
+}
+
+type valueError struct{ text string }
+
+func (e valueError) Error() string { return e.text }
+
+type namedReader struct {
+	io.Reader `json:"-"`
+	Name      string `json:"name"`
+}
+
+func deep(n int) int {
+	if n == 0 {
+		panic(fmt.Errorf("deep: %w", &ownError{10}))
+	}
+	return deep(n-1) + 1
+}
+
+// random is what the several generators say that nobody seeds.
+func random() []string {
+	m := make(map[int]bool)
+	for i := range 100 {
+		m[i] = true
+	}
+	order := make([]int, 0, len(m))
+	for k := range m {
+		order = append(order, k)
+	}
+	var h maphash.Hash
+	return []string{fmt.Sprint(rand.Uint64()), fmt.Sprint(randv2.Uint64()), fmt.Sprint(h.Sum64()), fmt.Sprint(order)}
+}
+
 var kept [][]byte
 
 func main() {
@@ -341,6 +392,89 @@ func main() {
 		})
 	case "kinesis-window":
 		lambda.Start(func(_ context.Context, e events.KinesisTimeWindowEvent) (int, error) { return len(e.Records), nil })
+	case "window-json":
+		lambda.Start(func(e events.KinesisTimeWindowEvent) (events.KinesisTimeWindowEvent, error) { return e, nil })
+	case "window":
+		lambda.Start(func(_ context.Context, e *events.KinesisTimeWindowEvent) (r events.KinesisTimeWindowEventResponse, err error) {
+			f, err := failing(e.KinesisEvent)
+			r.BatchItemFailures = f.BatchItemFailures
+			r.State = added(e.State, len(e.Records))
+			if e.IsFinalInvokeForWindow {
+				r.State = nil
+			}
+			return r, err
+		})
+	case "window-plain":
+		lambda.Start(func(e events.KinesisEvent) (map[string]any, error) {
+			return map[string]any{"state": map[string]any{"n": len(e.Records)}}, nil
+		})
+	case "window-pointer":
+		lambda.Start(func(e events.KinesisTimeWindowEvent) (*events.TimeWindowEventResponseProperties, error) {
+			return &events.TimeWindowEventResponseProperties{State: added(e.State, 1)}, nil
+		})
+	case "window-none":
+		lambda.Start(func(e events.KinesisTimeWindowEvent) error { return nil })
+	case "window-own":
+		lambda.Start(func(e struct {
+			State  map[string]int `json:"state"`
+			Window struct{ Start, End time.Time }
+		}) (map[string]any, error) {
+			e.State["minutes"] += int(e.Window.End.Sub(e.Window.Start).Minutes())
+			return map[string]any{"state": e.State, "batchItemFailures": nil}, nil
+		})
+	case "dynamodb-window-json":
+		lambda.Start(func(e events.DynamoDBTimeWindowEvent) (events.DynamoDBTimeWindowEvent, error) { return e, nil })
+	case "dynamodb-window":
+		lambda.Start(func(e events.DynamoDBTimeWindowEvent) (r events.DynamoDBTimeWindowEventResponse, _ error) {
+			r.State = added(e.State, len(e.Records))
+			for _, c := range e.Records {
+				if c.EventName == "REMOVE" {
+					r.BatchItemFailures = append(r.BatchItemFailures, events.DynamoDBBatchItemFailure{ItemIdentifier: c.Change.SequenceNumber})
+				}
+			}
+			return r, nil
+		})
+	case "dynamodb-json":
+		lambda.Start(func(_ context.Context, e events.DynamoDBEvent) (events.DynamoDBEvent, error) { return e, nil })
+	case "dynamodb-quiet":
+		lambda.Start(func(_ context.Context, e events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
+			return events.DynamoDBEventResponse{}, nil
+		})
+	case "dynamodb-reply":
+		lambda.Start(func(_ context.Context, e events.DynamoDBEvent) (r events.DynamoDBEventResponse, _ error) {
+			for _, c := range e.Records[1:] {
+				r.BatchItemFailures = append(r.BatchItemFailures, events.DynamoDBBatchItemFailure{ItemIdentifier: c.Change.SequenceNumber})
+			}
+			return r, nil
+		})
+	case "dynamodb-types":
+		lambda.Start(func(e *events.DynamoDBEvent) (out []string, err error) {
+			for _, r := range e.Records {
+				for name, v := range r.Change.OldImage {
+					out = append(out, fmt.Sprint(name, " ", v.DataType(), " ", v.IsNull(), " ", v))
+				}
+				out = append(out, fmt.Sprint(r.Change.Keys == nil, r.Change.NewImage == nil, r.Change.OldImage == nil, r.UserIdentity == nil))
+			}
+			slices.Sort(out)
+			return out, nil
+		})
+	case "sqs-json":
+		lambda.Start(func(e events.SQSEvent) (events.SQSEvent, error) { return e, nil })
+	case "sqs-error":
+		lambda.Start(func(_ context.Context, e events.SQSEvent) error {
+			return fmt.Errorf("%d messages: %w", len(e.Records), &ownError{len(e.Records)})
+		})
+	case "sqs-nils":
+		lambda.Start(func(e events.SQSEvent) (out []bool, _ error) {
+			for _, m := range e.Records {
+				out = append(out, m.Attributes == nil, m.MessageAttributes == nil)
+				for _, name := range slices.Sorted(maps.Keys(m.MessageAttributes)) {
+					a := m.MessageAttributes[name]
+					out = append(out, a.StringValue == nil, a.BinaryValue == nil, a.StringListValues == nil, a.BinaryListValues == nil)
+				}
+			}
+			return out, nil
+		})
 	case "sqs":
 		lambda.Start(func(_ context.Context, e events.SQSEvent) (r events.SQSEventResponse, err error) {
 			for _, m := range e.Records {
@@ -418,6 +552,98 @@ func main() {
 		lambda.Start(func() error { return errors.New("no") })
 	case "error-own":
 		lambda.Start(func() error { return &ownError{7} })
+	case "error-wrapped":
+		lambda.Start(func() error { return fmt.Errorf("outer: %w", &ownError{9}) })
+	case "error-joined":
+		lambda.Start(func() error { return errors.Join(errors.New("a"), errors.New("b")) })
+	case "error-struct":
+		lambda.Start(func() error { return valueError{"v"} })
+	case "error-nil-pointer":
+		lambda.Start(func() (*out, error) { return nil, nil })
+	case "error-typed-nil":
+		lambda.Start(func() *ownError { return &ownError{11} })
+	case "error-message-stack":
+		lambda.Start(func() error {
+			return messages.InvokeResponse_Error{Type: "T", Message: "m", StackTrace: []*messages.InvokeResponse_Error_StackFrame{{Path: "a.go", Line: 3, Label: "f"}}}
+		})
+	case "error-message-pointer":
+		lambda.Start(func() error { return &messages.InvokeResponse_Error{Type: "T", Message: "m"} })
+	case "error-reader":
+		lambda.Start(func() (io.Reader, error) {
+			return io.MultiReader(strings.NewReader("part"), iotest.ErrReader(&ownError{12})), nil
+		})
+	case "unencodable":
+		lambda.Start(func() (map[string]any, error) { return map[string]any{"f": func() {}}, nil })
+	case "panic-message":
+		lambda.Start(func() { panic(messages.InvokeResponse_Error{Type: "Own.Panic", Message: "m"}) })
+	case "panic-nil-map":
+		lambda.Start(func() {
+			var m map[string]int
+			m["a"] = 1
+		})
+	case "panic-deep":
+		lambda.Start(func() { deep(3) })
+	case "url-streaming":
+		lambda.Start(func() (*events.LambdaFunctionURLStreamingResponse, error) {
+			return &events.LambdaFunctionURLStreamingResponse{Body: strings.NewReader("<html>")}, nil
+		})
+	case "reader-json":
+		lambda.Start(func() (io.Reader, error) { return strings.NewReader(`{"a": 1}`), nil })
+	case "reader-struct":
+		lambda.Start(func() (namedReader, error) { return namedReader{strings.NewReader("x"), "n"}, nil })
+	case "trace-id":
+		lambda.Start(func(ctx context.Context) (string, error) { return ctx.Value("x-amzn-trace-id").(string), nil })
+	case "handler-func":
+		lambda.StartHandlerFunc(func(_ context.Context, e in) (out, error) { return out{e.Name}, nil }, lambda.WithSetEscapeHTML(true))
+	case "start-context":
+		lambda.StartWithContext(context.WithValue(context.Background(), key{}, "base"), func(ctx context.Context) (any, error) { return ctx.Value(key{}), nil })
+	case "start-handler-context":
+		lambda.StartHandlerWithContext(context.Background(), rawHandler{})
+	case "two-values":
+		lambda.Start(func(in) (out, *ownError) { return out{"x"}, &ownError{13} })
+	case "context-interface":
+		lambda.Start(func(ctx interface {
+			Deadline() (time.Time, bool)
+			Done() <-chan struct{}
+			Err() error
+			Value(any) any
+		}) (bool, error) {
+			_, ok := ctx.Deadline()
+			return ok, nil
+		})
+	case "text":
+		lambda.Start(func(e string) (string, error) { return e + "\u2028<", nil })
+	case "bytes":
+		lambda.Start(func(e []byte) ([]byte, error) { return append(e, '!'), nil })
+	case "raw-message":
+		lambda.Start(func(e json.RawMessage) (json.RawMessage, error) { return e, nil })
+	case "several-values":
+		lambda.Start(func(e in) (map[string]any, error) { return map[string]any{"b": e.N, "a": []int(nil), "c": nil}, nil })
+	case "ticking":
+		var ticks atomic.Int64
+		started := false
+		lambda.Start(func() (int64, error) {
+			if !started {
+				started = true
+				go func() {
+					for {
+						ticks.Add(1)
+						runtime.Gosched()
+					}
+				}()
+				time.Sleep(time.Millisecond)
+			}
+			return ticks.Load(), nil
+		})
+	case "fatal":
+		lambda.Start(func() { log.Fatal("it is over") })
+	case "random":
+		lambda.Start(func() (out []string, _ error) { return random(), nil })
+	case "globals":
+		lambda.Start(func() (map[string]any, error) {
+			return map[string]any{"group": lambdacontext.LogGroupName, "stream": lambdacontext.LogStreamName, "name": lambdacontext.FunctionName,
+				"version": lambdacontext.FunctionVersion, "memory": lambdacontext.MemoryLimitInMB}, nil
+		})
 	case "error-message":
 		lambda.Start(func() error { return messages.InvokeResponse_Error{Type: "Payment.Refused", Message: "no money"} })
 	case "panic":
@@ -437,7 +663,8 @@ func main() {
 			return len(kept), nil
 		})
 	case "exit":
-		lambda.Start(func() { os.Exit(3) })
+		calls := 0
+		lambda.Start(func() { calls++; os.Exit(2 + calls) })
 
 	case "bad-kind":
 		lambda.Start("handle")

@@ -1,3 +1,0 @@
-module example.org/driver
-
-go 1.26

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -323,7 +324,8 @@ func viewFunction(v functions.Version) Function {
 	}
 	return Function{Name: v.Function, Version: version, ARN: v.ARN(defaultAccount, defaultRegion), ID: v.ID, Revision: v.Revision,
 		SHA256: v.Code.SHA256, CodeBytes: v.Code.Size, ABI: v.Code.ABI, Timeout: Duration(v.Config.Timeout), MemoryMB: v.Config.Memory,
-		Environment: v.Config.Environment, Emits: v.Config.Emits, Description: v.Config.Description, Modified: v.Modified.UTC()}
+		Environment: v.Config.Environment, Emits: v.Config.Emits, Description: v.Config.Description, Modified: v.Modified.UTC(),
+		Allow: v.Config.Allow, Isolation: cmp.Or(v.Config.Isolation, functions.IsolationEnvironment), Concurrency: v.Config.Concurrency}
 }
 
 func viewFunctions(all []functions.Version) []Function {

@@ -51,6 +51,7 @@ type Info struct {
 	Limit      int64     `json:"limitBytes,omitempty"`
 	Warning    string    `json:"warning,omitempty"` // 80 % of the limit are reached, and what to do
 	Started    time.Time `json:"started"`
+	Missing    []string  `json:"missingProtections,omitempty"` // of functions' sandboxes, that this machine lacks
 }
 
 // Stream describes a stream.
@@ -191,8 +192,13 @@ type Function struct {
 	MemoryMB    int               `json:"memoryMB"`
 	Environment map[string]string `json:"environment,omitempty"`
 	Emits       []string          `json:"emits,omitempty"` // streams it may emit records to
+	Allow       []string          `json:"allow,omitempty"` // places it may dial, as host:port patterns
 	Description string            `json:"description,omitempty"`
 	Modified    time.Time         `json:"modified"`
+	// Isolation says what a call shares with those before it: environment or invocation.
+	Isolation functions.Isolation `json:"isolation"`
+	// Concurrency is how many calls may run at once, kept free for it; nil: no such limit.
+	Concurrency *int `json:"concurrency,omitempty"`
 	// Versions are the published ones, oldest first; only of a single function.
 	Versions []string `json:"versions,omitempty"`
 }
@@ -204,7 +210,15 @@ type FunctionSpec struct {
 	Environment *EnvSpec  `json:"environment,omitempty"`
 	Emits       *[]string `json:"emits,omitempty"` // all of them; none: it may emit nothing
 	Description *string   `json:"description,omitempty"`
+	Allow       *[]string `json:"allow,omitempty"` // all of them; none: it may dial nothing but this server
+	// Isolation is environment or invocation.
+	Isolation *functions.Isolation `json:"isolation,omitempty"`
+	// Concurrency is how many calls may run at once, kept free for it; 0: none; NoConcurrency: no such limit.
+	Concurrency *int `json:"concurrency,omitempty"`
 }
+
+// NoConcurrency in a [FunctionSpec] takes a function's limit away.
+const NoConcurrency = -1
 
 // EnvSpec is a function's whole environment.
 type EnvSpec map[string]string
@@ -235,6 +249,17 @@ func (s FunctionSpec) apply(c *functions.Config) {
 	}
 	if s.Description != nil {
 		c.Description = *s.Description
+	}
+	if s.Allow != nil {
+		c.Allow = *s.Allow
+	}
+	if s.Isolation != nil {
+		c.Isolation = *s.Isolation
+	}
+	if s.Concurrency != nil {
+		if c.Concurrency = s.Concurrency; *s.Concurrency == NoConcurrency {
+			c.Concurrency = nil
+		}
 	}
 }
 

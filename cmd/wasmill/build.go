@@ -20,11 +20,17 @@ import (
 func (c *cli) build() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use: "build DIR", Short: "Build a Go Lambda project into a module, source and go.mod unchanged", Args: takes("[DIR]"),
-		Long: help("Builds a folder with a Go Lambda handler (aws-lambda-go) into a WebAssembly module that runs here.",
-			"Nothing in the folder is changed. It needs a Go toolchain, and no server. Handlers of Kinesis, SQS and",
-			"DynamoDB events and of plain JSON types run; so does any Go program that reads an event from standard",
-			"input and writes its answer to standard output."),
+		Use: "build DIR", Short: "Build a project into a module, its files unchanged", Args: takes("[DIR]"),
+		Long: help("Builds a folder into a WebAssembly module that runs here. Nothing in the folder is changed, and no server is",
+			"needed. What it is written in is told by its files:",
+			"",
+			"  Go              go.mod, *.go       handlers with aws-lambda-go as they are, or a WASI command; needs Go",
+			"  Rust            Cargo.toml, *.rs   a library crate (cdylib); needs rustc with the wasm32-wasip1 target",
+			"  C               *.c                needs clang, lld and wasi-libc",
+			"  AssemblyScript  asconfig.json      needs node and npm",
+			"  JavaScript      package.json       export const handler = async (event, context) => …; needs node and npm",
+			"",
+			"Begin a project in one of them with: wasmill init -t LANGUAGE NAME"),
 		Example: "  wasmill build ./handler\n  wasmill build ./handler -o enrich.wasm && wasmill fn create enrich enrich.wasm",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
@@ -37,11 +43,11 @@ func (c *cli) build() *cobra.Command {
 			}
 			c.say("built %s: %s in %s", r.Out, size(r.Size), span(r.Took))
 			c.say("  next: wasmill fn create NAME %s", r.Out)
-			return c.done(map[string]any{"file": r.Out, "sha256": r.SHA256, "bytes": r.Size, "abi": r.ABI, "package": r.Package, "go": r.Go,
+			return c.done(map[string]any{"file": r.Out, "sha256": r.SHA256, "bytes": r.Size, "abi": r.ABI, "package": r.Package, "language": r.Language, "compiler": r.Compiler, "go": r.Go,
 				"lambda": r.Lambda, "seconds": r.Took.Seconds()}, nil)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the `file` to write (default: the package's name with .wasm, in this folder)")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the `file` to write (default: the project's name with .wasm, in this folder)")
 	return cmd
 }
 
@@ -55,7 +61,7 @@ func (c *cli) buildWith(ctx context.Context, dir, out string, verify func(contex
 	if info, err := os.Stat(dir); err != nil {
 		return build.Result{}, err
 	} else if !info.IsDir() {
-		return build.Result{}, admin.NewError(admin.CodeBuildFailed, "%s is a file; want the folder of a Go program", dir)
+		return build.Result{}, admin.NewError(admin.CodeBuildFailed, "%s is a file; want the folder of a project", dir)
 	}
 	if out != "" {
 		// Now, and by the name that was given, not after a long build.
@@ -66,7 +72,7 @@ func (c *cli) buildWith(ctx context.Context, dir, out string, verify func(contex
 			return build.Result{}, admin.NewError(admin.CodeInput, "%s cannot be written: there is no folder %s", out, filepath.Dir(out))
 		}
 	}
-	r, err := build.Go(ctx, build.Options{Dir: dir, Out: out, CacheDir: c.getenv("WASMILL_BUILD_CACHE"), Verify: verify, Progress: progress})
+	r, err := build.Project(ctx, build.Options{Dir: dir, Out: out, CacheDir: c.getenv("WASMILL_BUILD_CACHE"), Verify: verify, Progress: progress})
 	if err != nil {
 		if ctx.Err() != nil {
 			return r, admin.NewError(admin.CodeInterrupted, "interrupted")

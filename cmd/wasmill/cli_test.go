@@ -78,7 +78,7 @@ func TestEveryCommandSpeaksJSONAndFailsWithoutAServer(t *testing.T) {
 	folder := filepath.Dir(w.file("wasmill.toml", "function = \"x\"\nsource = \"x.wasm\"\n"))
 	args["deploy"], args["diff"], args["rm"] = folder, folder, folder+" --yes"
 	args["dev"] = folder + " --endpoint http://127.0.0.1:1"
-	offline := map[string]bool{"init": true, "up": true, "build": true, "env": true, "version": true, "explain": true}
+	offline := map[string]bool{"init": true, "up": true, "build": true, "env": true, "version": true, "explain": true, "event gen": true}
 	c := &cli{env: w.env(io.Discard, io.Discard)}
 	for _, cmd := range leaves(c.root()) {
 		name := noun(cmd)
@@ -103,7 +103,7 @@ func TestEveryCommandSpeaksJSONAndFailsWithoutAServer(t *testing.T) {
 			t.Errorf("%s: exit status %d, %v\n%s%s", name, o.status, err, o.out, o.err)
 		}
 	}
-	for _, line := range []string{"env --json", "version --json", "explain --json", "explain WM2001 --json"} {
+	for _, line := range []string{"env --json", "version --json", "event gen kinesis --json", "explain --json", "explain WM2001 --json"} {
 		var e envelope
 		if o := w.run(strings.Fields(line)...); o.status != 0 || json.Unmarshal([]byte(o.out), &e) != nil || e.Data == nil {
 			t.Errorf("%s: %+v", line, o)

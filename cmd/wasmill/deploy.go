@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -272,7 +273,7 @@ func (c *cli) find(ctx context.Context, function string) (found project.Found, e
 	switch v, err := c.server().Function(ctx, function, ""); {
 	case err == nil:
 		found.Function = &project.Function{Name: v.Name, Digest: v.SHA256, Config: functions.Config{Timeout: time.Duration(v.Timeout), Memory: v.MemoryMB,
-			Environment: v.Environment, Description: v.Description, Emits: v.Emits}}
+			Environment: v.Environment, Description: v.Description, Emits: v.Emits, Allow: v.Allow, Isolation: v.Isolation, Concurrency: v.Concurrency}}
 	case !hasCode(err, admin.CodeFunctionNotFound):
 		return found, err
 	}
@@ -514,7 +515,12 @@ func (c *cli) warnAll(warnings []string) {
 func functionSpec(f functions.Config) admin.FunctionSpec {
 	timeout, env, emits := admin.Duration(f.Timeout), admin.EnvSpec{}, append([]string{}, f.Emits...)
 	maps.Copy(env, f.Environment)
-	return admin.FunctionSpec{Timeout: &timeout, MemoryMB: &f.Memory, Environment: &env, Description: &f.Description, Emits: &emits}
+	allow, isolation, concurrency := append([]string{}, f.Allow...), cmp.Or(f.Isolation, functions.IsolationEnvironment), admin.NoConcurrency
+	if f.Concurrency != nil {
+		concurrency = *f.Concurrency
+	}
+	return admin.FunctionSpec{Timeout: &timeout, MemoryMB: &f.Memory, Environment: &env, Description: &f.Description, Emits: &emits,
+		Allow: &allow, Isolation: &isolation, Concurrency: &concurrency}
 }
 
 func triggerSpec(t project.Trigger) admin.TriggerSpec {

@@ -332,7 +332,7 @@ func TestWhatIsWrongWithAProjectIsSaidBeforeAnythingIsDone(t *testing.T) {
 		{"a variable that is not set", "function = \"x\"\nsource = \"f.wasm\"\n[env]\nTOKEN = \"${TOKEN}\"\n", answers(`1`), admin.CodeProjectInvalid, "the variable TOKEN is not set"},
 		{"a source that is not there", "function = \"x\"\nsource = \"g.wasm\"\n", answers(`1`), admin.CodeProjectInvalid, "g.wasm is not there"},
 		{"a module that cannot run", "function = \"x\"\nsource = \"f.wasm\"\n[[trigger]]\nstream = \"s\"\n", "no module", admin.CodeCodeRefused, "f.wasm: "},
-		{"a folder without a program", "function = \"x\"\n", answers(`1`), admin.CodeBuildFailed, "go mod init"},
+		{"a folder without a program", "function = \"x\"\n", answers(`1`), admin.CodeBuildFailed, "wasmill init -t go"},
 	}
 	for _, tt := range tests {
 		dir := w.folder(tt.toml, tt.module)
@@ -422,7 +422,7 @@ func TestInitWritesNoGoBesideAnotherLanguageUnasked(t *testing.T) {
 	w.write(filepath.Join(dir, "main.py"), "print()\n")
 	w.write(filepath.Join(dir, "package.json"), "{}\n")
 	o := w.fails(1, admin.CodeInput, "init", dir)
-	if !strings.Contains(o.err, "are not Go (main.py, package.json)") || !strings.Contains(o.err, "wasmill init --go "+dir) {
+	if !strings.Contains(o.err, "in no language that wasmill builds (main.py, package.json)") || !strings.Contains(o.err, "wasmill init -t go "+dir) {
 		t.Errorf("%s", o.err)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 2 {

@@ -23,8 +23,8 @@ func (c *cli) devCommand() *cobra.Command {
 	listen := ""
 	cmd := &cobra.Command{
 		Use: "dev [DIR]", Short: "Start a server with a folder's function on it, and deploy it anew with each save", Args: takes("[DIR]"), ValidArgsFunction: folders,
-		Long: help("Starts a server in memory, deploys the folder's wasmill.toml on it, watches the sources (Go files, go.mod,",
-			"what is embedded, wasmill.toml) and deploys again with each save. What the function writes and emits, its",
+		Long: help("Starts a server in memory, deploys the folder's wasmill.toml on it, watches the sources (what the language's",
+			"build reads, what Go embeds, wasmill.toml) and deploys again with each save. What the function writes and emits, its",
 			"dead letters and what stops its triggers are shown as they come. Code that does not build or start is",
 			"shown with its errors, and the version before it goes on running. Ctrl-C ends it, and the server with all",
 			"that is on it. With --endpoint no server is started: it deploys to that one, where everything stays.",

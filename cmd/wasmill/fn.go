@@ -27,6 +27,9 @@ type fnFlags struct {
 	timeout     durationFlag
 	memory      string
 	env, emits  []string
+	allow       []string
+	isolation   string
+	concurrency string
 	description string
 }
 
@@ -36,8 +39,12 @@ func (f *fnFlags) add(c *cli, cmd *cobra.Command) {
 	fs.StringVar(&f.memory, "memory", "", "of one environment, 128MB to 10240MB; a bare number is of MB (default 128MB)")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "environment variable `NAME=VALUE`; repeat it; together they replace all there were")
 	fs.StringArrayVar(&f.emits, "emit", nil, "a `stream` it may emit records to; repeat it; together they replace all there were, '' is none")
+	fs.StringArrayVar(&f.allow, "allow", nil, "a place it may dial, `HOST:PORT`; repeat it; together they replace all there were, '' is none")
+	fs.StringVar(&f.isolation, "isolation", "", "what a call finds in memory: environment (what earlier ones left) or invocation (nothing) (default environment)")
+	fs.StringVar(&f.concurrency, "concurrency", "", "the most calls at once, kept free for it: a number, or none for no such limit (default none)")
 	fs.StringVar(&f.description, "description", "", "free `text`")
 	cmd.RegisterFlagCompletionFunc("emit", c.flagNames(streamNames))
+	cmd.RegisterFlagCompletionFunc("isolation", cobra.FixedCompletions([]string{string(functions.IsolationEnvironment), string(functions.IsolationInvocation)}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (f *fnFlags) spec(cmd *cobra.Command) (admin.FunctionSpec, error) {
@@ -66,14 +73,49 @@ func (f *fnFlags) spec(cmd *cobra.Command) (admin.FunctionSpec, error) {
 		}
 		s.Environment = &env
 	}
+	var err error
 	if said("emit") {
-		streams := slices.DeleteFunc(slices.Clone(f.emits), func(name string) bool { return name == "" })
-		if len(streams) == 0 && len(f.emits) > 1 || len(streams) > 0 && len(streams) < len(f.emits) {
-			return s, usageError{errors.New("--emit '': want it alone, for no stream at all")}
+		if s.Emits, err = several("emit", "stream", f.emits); err != nil {
+			return s, err
 		}
-		s.Emits = &streams
+	}
+	if said("allow") {
+		if s.Allow, err = several("allow", "place", f.allow); err != nil {
+			return s, err
+		}
+		for _, pattern := range *s.Allow {
+			if _, err := functions.ParseAllow(pattern); err != nil {
+				return s, usageError{fmt.Errorf("--allow %q: %w", pattern, err)}
+			}
+		}
+	}
+	if said("isolation") {
+		i := functions.Isolation(f.isolation)
+		if i != functions.IsolationEnvironment && i != functions.IsolationInvocation {
+			return s, usageError{fmt.Errorf("--isolation %q: want %s or %s", f.isolation, functions.IsolationEnvironment, functions.IsolationInvocation)}
+		}
+		s.Isolation = &i
+	}
+	if said("concurrency") {
+		n, err := strconv.Atoi(f.concurrency)
+		switch {
+		case f.concurrency == "none":
+			n = admin.NoConcurrency
+		case err != nil || n < 0:
+			return s, usageError{fmt.Errorf("--concurrency %q: want 0 or more, or none", f.concurrency)}
+		}
+		s.Concurrency = &n
 	}
 	return s, nil
+}
+
+// several takes a flag that is repeated, and whose empty value alone is none.
+func several(flag, what string, values []string) (*[]string, error) {
+	some := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
+	if len(some) == 0 && len(values) > 1 || len(some) > 0 && len(some) < len(values) {
+		return nil, usageError{fmt.Errorf("--%s '': want it alone, for no %s at all", flag, what)}
+	}
+	return &some, nil
 }
 
 // parseMegabytes reads a size in MB, which is also what a bare number means.
@@ -92,11 +134,11 @@ func (c *cli) fnCreate() *cobra.Command {
 	var flags fnFlags
 	var ifNotExists bool
 	cmd := &cobra.Command{
-		Use: "create NAME FILE.wasm|DIR", Short: "Create a function from a module, or from a Go Lambda project", Args: takes("NAME", "FILE.wasm|DIR"),
-		Long: help("Creates a function from a WebAssembly module, or from the folder of a Go Lambda project, which is built",
-			"first as `wasmill build` does. The module is checked and compiled now, never at the first call.",
+		Use: "create NAME FILE.wasm|DIR", Short: "Create a function from a module, or from a project's folder", Args: takes("NAME", "FILE.wasm|DIR"),
+		Long: help("Creates a function from a WebAssembly module, or from the folder of a project (Go, Rust, C, AssemblyScript,",
+			"JavaScript), which is built first as `wasmill build` does. The module is checked and compiled now, never at the first call.",
 			"A FILE of - is standard input. Undo it with: wasmill fn rm NAME"),
-		Example: "  wasmill fn create enrich ./handler --timeout 30s --memory 256MB -e TABLE=orders\n  wasmill fn create enrich enrich.wasm",
+		Example: "  wasmill fn create enrich ./handler --timeout 30s --memory 256MB -e TABLE=orders\n  wasmill fn create enrich enrich.wasm\n  wasmill fn create index ./index --allow opensearch:9200 --concurrency 4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, err := flags.spec(cmd)
 			if err != nil {
@@ -241,13 +283,32 @@ func (c *cli) fnGet() *cobra.Command {
 				facts(w, "name", v.Name, "version", v.Version, "arn", v.ARN, "description", v.Description,
 					"code", fmt.Sprintf("%s, called by %s, sha256 %s", size(v.CodeBytes), v.ABI, v.SHA256),
 					"timeout", v.Timeout, "memory", fmt.Sprintf("%d MB", v.MemoryMB), "modified", stamp(v.Modified)+"  "+ago(v.Modified),
-					"emits to", strings.Join(v.Emits, ", "), "published", strings.Join(v.Versions, ", "))
+					"emits to", strings.Join(v.Emits, ", "), "may dial", strings.Join(v.Allow, ", "), "isolation", isolationText(v.Isolation),
+					"concurrency", concurrencyText(v.Concurrency), "published", strings.Join(v.Versions, ", "))
 				printEnvironment(w, v.Environment)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
 	return cmd
+}
+
+// isolationText is what is not the default.
+func isolationText(i functions.Isolation) string {
+	if i == functions.IsolationInvocation {
+		return "invocation: each call finds memory as it was after start-up"
+	}
+	return ""
+}
+
+func concurrencyText(n *int) string {
+	switch {
+	case n == nil:
+		return ""
+	case *n == 0:
+		return "0: no call runs"
+	}
+	return fmt.Sprintf("%s at once, kept free for it", plural(*n, "call"))
 }
 
 func (c *cli) fnLogs() *cobra.Command {

@@ -14,33 +14,35 @@ import (
 	"github.com/wasmill/wasmill/api/admin"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
 )
 
 func (c *cli) fnInvoke() *cobra.Command {
-	var data, file, qualifier string
+	var data, file, qualifier, kind string
 	var records, keys []string
 	var log bool
 	cmd := &cobra.Command{
 		Use: "invoke NAME", Short: "Call a function once and print what it returns", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
 		Long: help("Calls a function with a JSON payload and prints what it returns. A function that fails is exit status 1,",
-			"one that runs out of time 6; the end of what it wrote is printed then, and with --log all of it always,",
-			"on standard error.",
+			"one that runs out of time 6; the end of what it wrote is printed then, and with --tail what the server",
+			"kept of it always (the last 4 KB), on standard error.",
 			"",
 			"--record calls it as a trigger would, with a Kinesis event of that record; repeat it for more. Each --key",
 			"is the partition key of the record at its place, the last one also of those after it.",
 			"",
 			"Records that the reply emits go nowhere: they are only shown."),
-		Example: help("  wasmill fn invoke enrich --data '{\"id\":1}'", "  wasmill fn invoke enrich --payload event.json --log",
+		Example: help("  wasmill fn invoke enrich --data '{\"id\":1}'", "  wasmill fn invoke enrich --event event.json --tail",
+			"  wasmill event gen sqs --data hello | wasmill fn invoke enrich --event -",
 			"  wasmill fn invoke enrich --record '{\"id\":1}' --record '{\"id\":2}' --key customer-7"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := 0
-			for _, name := range []string{"data", "payload", "record"} {
+			for _, name := range []string{"data", "payload", "event", "record"} {
 				if cmd.Flags().Changed(name) {
 					given++
 				}
 			}
 			if given > 1 {
-				return usageError{errors.New("--data, --payload and --record: want one of them")}
+				return usageError{errors.New("--data, --event and --record: want one of them")}
 			}
 			if len(keys) > max(1, len(records)) || len(keys) > 0 && len(records) == 0 {
 				return usageError{errors.New("--key is of a --record: want no more of them than records")}
@@ -59,6 +61,9 @@ func (c *cli) fnInvoke() *cobra.Command {
 			}
 			if len(payload) > 0 && !json.Valid(payload) {
 				return admin.NewError(admin.CodeInput, "the payload is not JSON")
+			}
+			if k := invocationType(kind); k != "requestresponse" {
+				return c.notInvoked(cmd, k, args[0], qualifier, payload)
 			}
 			v, err := c.server().Invoke(cmd.Context(), args[0], qualifier, payload)
 			if err != nil {
@@ -88,13 +93,42 @@ func (c *cli) fnInvoke() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&data, "data", "", "the payload, `JSON` (default {})")
-	f.StringVar(&file, "payload", "", "a `file` with the payload; - is standard input")
+	f.StringVar(&file, "event", "", "a `file` with the payload; - is standard input; wasmill event gen writes some")
+	f.StringVar(&file, "payload", "", "the same as --event")
 	f.StringArrayVar(&records, "record", nil, "`data` of a record, to call it with a Kinesis event; repeatable")
 	f.StringArrayVar(&keys, "key", nil, "partition `key` of a --record (default by-hand); repeatable")
 	f.StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
-	f.BoolVar(&log, "log", false, "print what the function wrote")
+	f.BoolVar(&log, "tail", false, "print what the function wrote, on standard error")
+	f.BoolVar(&log, "log", false, "the same as --tail")
+	f.StringVar(&kind, "type", "request-response", "request-response, or dry-run: check all, and call nothing")
+	cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{"request-response", "dry-run"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+// notInvoked serves the types of invocation that call nothing.
+func (c *cli) notInvoked(cmd *cobra.Command, kind, name, qualifier string, payload []byte) error {
+	switch kind {
+	case "dryrun":
+		v, err := c.server().Function(cmd.Context(), name, qualifier)
+		if err != nil {
+			return err
+		}
+		if len(payload) > triggers.MaxPayload {
+			return admin.NewError(admin.CodeTooLarge, "the payload has %s; want at most %s", size(int64(len(payload))), size(triggers.MaxPayload))
+		}
+		c.say("function %s, version %s, would be called with %s of JSON; nothing was called", v.Name, v.Version, size(int64(max(len(payload), len("{}")))))
+		return c.done(map[string]any{"function": v.Name, "version": v.Version, "called": false}, nil)
+	case "event":
+		e := admin.NewError(admin.CodeInput, "calls of type event, which a queue keeps and repeats, are not built yet; nothing was called")
+		e.Actions = []admin.Action{{Text: "call it and wait for what it returns", Command: "wasmill fn invoke " + name},
+			{Text: "or put a record into a stream that a trigger reads: those are kept, and repeated until they succeed", Command: "wasmill trigger create NAME --stream STREAM --fn " + name}}
+		return e
+	}
+	return usageError{errors.New("--type: want request-response or dry-run")}
+}
+
+// invocationType takes AWS's spelling, as DryRun, and ours.
+func invocationType(kind string) string { return strings.ToLower(strings.ReplaceAll(kind, "-", "")) }
 
 // What of a record's key and data is shown where records are listed, and of a
 // response on a terminal.

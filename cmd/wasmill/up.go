@@ -171,7 +171,7 @@ func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 		}
 	}
 	if o.runDir == "" { // else the parent says it
-		if err := c.greet(s.Endpoint(), os.Getpid(), o); err != nil {
+		if err := c.greet(s.Endpoint(), os.Getpid(), s.Missing(), o); err != nil {
 			return errors.Join(err, c.stop(s))
 		}
 	}
@@ -191,13 +191,16 @@ func (c *cli) stop(s *server.Server) error {
 }
 
 // greet prints where the server is and what to do with it.
-func (c *cli) greet(endpoint string, pid int, o upFlags) error {
+func (c *cli) greet(endpoint string, pid int, missing []string, o upFlags) error {
 	where := "in memory; nothing is kept"
 	if o.data != "" {
 		where = o.data
 	}
 	c.say("%s is up at %s", c.paint(bold, "wasmill "+version), c.paint(green, endpoint))
 	c.say("  data   %s", where)
+	for _, m := range missing {
+		c.say("  %s %s", c.paint(yellow, "weaker"), m)
+	}
 	c.say("  stop   %s", map[bool]string{true: "wasmill down", false: "Ctrl-C, or wasmill down"}[o.detach])
 	c.say("  next   wasmill init hello && wasmill deploy hello  # a handler of your own; or piece by piece:")
 	c.say("         wasmill stream create orders --shards 4 && wasmill fn create enrich ./handler")
@@ -377,7 +380,11 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	}
 	o.runDir = ""
 	c.say("%s", c.paint(faint, "log: "+logName))
-	return c.greet(endpoint, child.Process.Pid, o)
+	var missing []string
+	if info, err := admin.NewClient(endpoint).Info(ctx); err == nil {
+		missing = info.Missing
+	}
+	return c.greet(endpoint, child.Process.Pid, missing, o)
 }
 
 // ready waits until the server of that process answers.

@@ -13,6 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/mod/modfile"
 
+	"github.com/wasmill/wasmill/functions/build"
 	"github.com/wasmill/wasmill/internal/project"
 )
 
@@ -36,12 +37,13 @@ type watcher struct {
 	fs      *fsnotify.Watcher
 	done    chan struct{} // closed when run has returned
 
-	mu      sync.Mutex          // guards what follows
-	roots   []string            // folders of modules
-	single  map[string]bool     // files that matter wherever they are
-	folders map[string]bool     // watched
-	embeds  map[string][]string // by Go file: patterns of paths below its root
-	crowded bool                // there are more folders than are watched
+	mu      sync.Mutex                // guards what follows
+	roots   []string                  // folders of modules
+	written map[string]build.Language // by root
+	single  map[string]bool           // files that matter wherever they are
+	folders map[string]bool           // watched
+	embeds  map[string][]string       // by Go file: patterns of paths below its root
+	crowded bool                      // there are more folders than are watched
 }
 
 func newWatcher() (*watcher, error) {
@@ -49,7 +51,7 @@ func newWatcher() (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &watcher{changes: make(chan change), fs: w, done: make(chan struct{}), single: map[string]bool{}, folders: map[string]bool{}, embeds: map[string][]string{}}
+	out := &watcher{changes: make(chan change), fs: w, done: make(chan struct{}), single: map[string]bool{}, folders: map[string]bool{}, written: map[string]build.Language{}, embeds: map[string][]string{}}
 	go out.run()
 	return out, nil
 }
@@ -73,6 +75,9 @@ func (w *watcher) Follow(roots, files []string) error {
 		}
 	}
 	for _, root := range roots {
+		if l, err := build.Detect(root); err == nil {
+			w.written[root] = l
+		}
 		if slices.Contains(w.roots, root) {
 			continue
 		}
@@ -122,7 +127,7 @@ func (w *watcher) tree(root, dir string) (sources []string, err error) {
 				w.scan(root, path)
 			}
 			return nil
-		case path != root && (!project.Folder(d.Name()) || isFile(filepath.Join(path, "go.mod"))):
+		case path != root && (!w.folder(root, d.Name()) || isFile(filepath.Join(path, "go.mod"))):
 			return fs.SkipDir
 		}
 		err = w.add(path)
@@ -166,7 +171,15 @@ func (w *watcher) source(file, root string) bool {
 	if err != nil || !filepath.IsLocal(rel) {
 		return false
 	}
+	if l := w.written[root]; l != "" && l != build.LanguageGo {
+		return project.Plain(rel) && (l.Source(filepath.Base(rel)) || filepath.Base(rel) == project.FileName)
+	}
 	return project.Source(filepath.ToSlash(rel), slices.Concat(slices.Collect(maps.Values(w.embeds))...))
+}
+
+// folder says whether a folder of that name may hold sources.
+func (w *watcher) folder(root, name string) bool {
+	return project.Folder(name) && (w.written[root] != build.LanguageRust || name != "target")
 }
 
 // matters takes an event and returns the sources that changed.
@@ -189,7 +202,7 @@ func (w *watcher) matters(e fsnotify.Event) (sources []string) {
 		case outside != nil || !filepath.IsLocal(rel):
 			continue
 		case err == nil && info.IsDir():
-			if project.Folder(filepath.Base(e.Name)) && !isFile(filepath.Join(e.Name, "go.mod")) {
+			if w.folder(root, filepath.Base(e.Name)) && !isFile(filepath.Join(e.Name, "go.mod")) {
 				found, _ := w.tree(root, e.Name) // what cannot be read is no source
 				sources = append(sources, found...)
 			}
@@ -253,6 +266,9 @@ func (w *watcher) run() {
 // built of, its own, those it is replaced by and those of its workspace, and
 // files beside them that matter.
 func sources(dir string) (roots, files []string) {
+	if l, err := build.Detect(dir); err == nil && l != build.LanguageGo {
+		return []string{dir}, nil
+	}
 	root := above(dir, "go.mod")
 	if root == "" {
 		return []string{dir}, nil

@@ -13,11 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wasmill/wasmill/runtime/sandbox"
 	"github.com/wasmill/wasmill/server"
 )
 
 // TestMain lets the test binary be wasmill itself, for what starts it as a process.
 func TestMain(m *testing.M) {
+	if sandbox.Child(os.Args) {
+		return
+	}
 	if os.Getenv("WASMILL_TEST_AS_MAIN") != "" {
 		main()
 		return

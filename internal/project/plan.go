@@ -149,20 +149,28 @@ func (m *maker) function() {
 		return
 	}
 	// Settings before code, which may need them. But what the old code still
-	// emits to stays allowed until the new code is there.
+	// emits to, and dials, stays allowed until the new code is there.
 	between := want.Config
-	between.Emits = slices.Clone(between.Emits)
-	for _, s := range have.Config.Emits {
-		if !slices.Contains(between.Emits, s) {
-			between.Emits = append(between.Emits, s)
-		}
-	}
-	if len(between.Emits) > functions.MaxEmits {
-		between.Emits = want.Config.Emits
-	}
+	between.Emits = both(want.Config.Emits, have.Config.Emits, functions.MaxEmits)
+	between.Allow = both(want.Config.Allow, have.Config.Allow, functions.MaxAllow)
 	configure(have.Config, between)
 	m.step(Step{Action: Code, Kind: OfFunction, Name: want.Name, Function: want, Changes: []Change{{Setting: "code", From: short(have.Digest), To: short(want.Digest)}}})
 	configure(between, want.Config)
+}
+
+// both is what is wanted and what was had besides; where that is more than may be,
+// what is wanted.
+func both(want, have []string, most int) []string {
+	all := slices.Clone(want)
+	for _, s := range have {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	if len(all) > most {
+		return want
+	}
+	return all
 }
 
 func (m *maker) triggers() {

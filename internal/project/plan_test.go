@@ -175,6 +175,14 @@ func TestPlans(t *testing.T) {
 				m.functions[0].Config.Emits = []string{"gone"}
 			}, Options{},
 			"~ function quakes: emits gone -> alerts gone\n~ function quakes: code old0old0old0 -> new0new0new0\n~ function quakes: emits alerts gone -> alerts"},
+		{"what the old code dials stays allowed until the new code is there", base + "", func(m *model) {
+			m.functions[0].Digest = "old0old0old0old0"
+			m.functions[0].Config.Allow = []string{"db:5432"}
+		}, Options{}, "~ function quakes: code old0old0old0 -> new0new0new0\n~ function quakes: allow db:5432 -> none"},
+		{"isolation and concurrency", "isolation = \"invocation\"\nconcurrency = 0\n" + base, func(m *model) {
+			m.functions[0].Config.Isolation, m.functions[0].Config.Concurrency = functions.IsolationEnvironment, nil
+		}, Options{},
+			"~ function quakes: isolation environment -> invocation, concurrency 0"},
 		{"streams of emits in another order are the same", "emits = [\"b\", \"a\"]\n", func(m *model) { m.functions[0].Config.Emits = []string{"a", "b"} }, Options{}, ""},
 		{"a stream is never less than it is", base + "[[stream]]\nname = \"quakes\"\nshards = 4\nretention = \"48h\"\n", func(m *model) { m.streams[0].Shards = 2; m.streams[0].Retention = 24 * time.Hour }, Options{},
 			"~ stream quakes: retention 24h -> 48h\nnote stream quakes has 2 shards and wasmill.toml says 4: the shards of a stream that exists cannot be changed yet, so it stays as it is"},
@@ -285,6 +293,9 @@ func TestAPlanCutOffAnywhereIsCompletedByTheNext(t *testing.T) {
 	config := func(t *rapid.T, label string) functions.Config {
 		c := functions.Config{Memory: rapid.SampledFrom([]int{128, 256}).Draw(t, label+" memory"),
 			Emits:       rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 3, rapid.ID).Draw(t, label+" emits"),
+			Allow:       rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a:1", "b:2"}), 0, 2, rapid.ID).Draw(t, label+" allow"),
+			Concurrency: rapid.SampledFrom([]*int{nil, new(int), ptr(7)}).Draw(t, label+" concurrency"),
+			Isolation:   rapid.SampledFrom([]functions.Isolation{"", functions.IsolationInvocation}).Draw(t, label+" isolation"),
 			Environment: rapid.MapOfN(rapid.SampledFrom(names), rapid.SampledFrom(names), 0, 2).Draw(t, label+" env")}
 		return c.WithDefaults()
 	}

@@ -179,8 +179,12 @@ func (r *reader) project() Project {
 		"memory":      r.memory(&c.Memory),
 		"timeout":     r.duration(&c.Timeout, false, functions.MinTimeout, functions.MaxTimeout),
 		"emits":       r.names(&c.Emits),
-		"allow": func(at string, _ any) {
-			r.bad(at, "allow: what a function may reach is not built yet; take the setting out, functions reach nothing")
+		"allow":       r.allow(&c.Allow),
+		"isolation":   r.isolation(&c.Isolation),
+		"concurrency": func(at string, v any) {
+			n := 0
+			r.number(&n, 0, maxConcurrency)(at, v)
+			c.Concurrency = &n
 		},
 	}
 	top := slices.Sorted(maps.Keys(settings))
@@ -261,7 +265,7 @@ func (r *reader) source(to *string) setting {
 		if s, ok := v.(string); ok {
 			*to = path.Clean(strings.ReplaceAll(s, `\`, "/"))
 			if s == "" {
-				r.bad(at, `source: want the folder of a Go program, like ".", or a .wasm file`)
+				r.bad(at, `source: want the folder of a project, like ".", or a .wasm file`)
 			}
 		}
 	}
@@ -335,6 +339,51 @@ func (r *reader) names(to *[]string) setting {
 		}
 		if n := len(*to); n > functions.MaxEmits {
 			r.bad(at, "%s: %d streams, want at most %d", last(at), n, functions.MaxEmits)
+		}
+	}
+}
+
+// maxConcurrency is far more than a server can run at once.
+const maxConcurrency = 100_000
+
+// allow takes a list of places to dial.
+func (r *reader) allow(to *[]string) setting {
+	return func(at string, v any) {
+		list, ok := v.([]any)
+		if !ok {
+			r.bad(at, `allow: want a list of places to dial, like ["opensearch:9200"]`)
+			return
+		}
+		for i, one := range list {
+			here := fmt.Sprintf("%s[%d]", at, i)
+			pattern, ok := one.(string)
+			switch {
+			case !ok:
+				r.bad(here, `allow: want host:port in quotes, like "opensearch:9200"`)
+				continue
+			case slices.Contains(*to, pattern):
+				r.bad(here, "allow: %s stands twice", pattern)
+				continue
+			}
+			if _, err := functions.ParseAllow(pattern); err != nil {
+				r.bad(here, "allow %q: %v", pattern, err)
+			}
+			*to = append(*to, pattern)
+		}
+		if n := len(*to); n > functions.MaxAllow {
+			r.bad(at, "allow: %d places, want at most %d", n, functions.MaxAllow)
+		}
+	}
+}
+
+func (r *reader) isolation(to *functions.Isolation) setting {
+	return func(at string, v any) {
+		s, _ := v.(string)
+		switch i := functions.Isolation(s); i {
+		case functions.IsolationEnvironment, functions.IsolationInvocation:
+			*to = i
+		default:
+			r.bad(at, `isolation: want "%s", where calls of one environment find what earlier ones left, or "%s"`, functions.IsolationEnvironment, functions.IsolationInvocation)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,6 +89,9 @@ memory = "256MB"
 timeout = "30s"
 description = "of the earth"
 emits = ["alerts", "quakes"]
+allow = ["opensearch:9200", "10.0.0.0/8:*"]
+isolation = "invocation"
+concurrency = 0
 
 [env]
 TABLE = "orders"
@@ -128,7 +132,8 @@ max-bytes = 0
 	most, unlimited := int64(10<<30), int64(0)
 	want := Project{
 		Function: Function{Name: "quakes", Source: "cmd/quakes", Config: functions.Config{Timeout: 30 * time.Second, Memory: 256, Description: "of the earth",
-			Environment: map[string]string{"TABLE": "orders", "URL": "https://h/?k=k&p=$1 ${HOST}"}, Emits: []string{"alerts", "quakes"}}},
+			Environment: map[string]string{"TABLE": "orders", "URL": "https://h/?k=k&p=$1 ${HOST}"}, Emits: []string{"alerts", "quakes"},
+			Allow: []string{"opensearch:9200", "10.0.0.0/8:*"}, Isolation: functions.IsolationInvocation, Concurrency: &none}},
 		Triggers: []Trigger{
 			{Name: "quakes-quakes", From: "trim-horizon", Config: func() triggers.Config {
 				c := triggers.Config{Function: "quakes", Stream: "quakes", Position: stream.Position{Kind: stream.TrimHorizon}}.WithDefaults()
@@ -178,7 +183,7 @@ func TestAllFaultsAreNamedAtOnceWithTheirPlaces(t *testing.T) {
 			`4:1: max-bytes: want 1MB or more, or 0 for no limit`, `5:1: record-size: want 1MB to 10MB, in whole KB`,
 			`8:1: max-bytes: "lots" is no size`, `9:1: record-size: want a size in quotes`, `12:1: max-bytes: want room for one record, 4MB, or 0`}},
 		{"a misspelt setting, and its like", "function = \"f\"\n\n  timeot = \"3s\"\n", []string{`3:3: wasmill.toml has no setting "timeot"; did you mean timeout?`}},
-		{"a setting like none", "function = \"f\"\nxyz = 1\n", []string{`2:1: wasmill.toml has no setting "xyz": there are allow, description, emits, env, function, `}},
+		{"a setting like none", "function = \"f\"\nxyz = 1\n", []string{`2:1: wasmill.toml has no setting "xyz": there are allow, concurrency, description, emits, env, function, `}},
 		{"a misspelt setting of the second trigger", "function = \"f\"\n[[trigger]]\nstream = \"a\"\n[[trigger]]\nstream = \"b\"\nretrys = 1\n",
 			[]string{`6:1: a trigger has no setting "retrys"; did you mean retries?`}},
 		{"in an inline table", "function = \"f\"\nstream = [{name = \"a\", shard = 2}]\n", []string{`2:24: a stream has no setting "shard"; did you mean shards?`}},
@@ -228,7 +233,11 @@ from = "at:1"
 			`6:1: environment variable AWS_REGION: the runtime sets it`}},
 		{"a setting below [env]", "function = \"f\"\n[env]\nA1 = \"x\"\nemits = [\"a\"]\n", []string{`4:1: emits stands below [env], which makes it an environment variable: move it above [env]`}},
 		{"too large an environment", "function = \"f\"\n[env]\nA1 = \"" + strings.Repeat("x", 5000) + "\"\n", []string{`2:2: environment of 5002 bytes: want at most 4096`}},
-		{"what is not built yet", "function = \"f\"\nallow = [\"net\"]\n", []string{`2:1: allow: what a function may reach is not built yet`}},
+		{"a place without a port", "function = \"f\"\nallow = [\"db:5432\", \"net\"]\n", []string{`2:21: allow "net": want HOST:PORT, like opensearch:9200`}},
+		{"places that are no list", "function = \"f\"\nallow = \"db:5432\"\n", []string{`2:1: allow: want a list of places to dial`}},
+		{"a place twice", "function = \"f\"\nallow = [\"db:5432\", \"db:5432\"]\n", []string{`2:21: allow: db:5432 stands twice`}},
+		{"an isolation that there is not", "function = \"f\"\nisolation = \"process\"\n", []string{`2:1: isolation: want "environment"`}},
+		{"a concurrency below none", "function = \"f\"\nconcurrency = -1\n", []string{`2:1: concurrency: want a whole number, 0 to 100000`}},
 		{"two functions", "[[function]]\nname = \"f\"\n", []string{`1:3: wasmill.toml holds one function`}},
 		{"a table where tables are wanted", "function = \"f\"\n[trigger]\nstream = \"s\"\n", []string{`2:2: trigger: want it as [[trigger]], once for each`}},
 	}
@@ -275,10 +284,18 @@ func TestTheFileOfInitIsReadAsItIsWithAllItsSettingsAndWithoutThem(t *testing.T)
 		t.Fatalf("with every setting taken in: %v", err)
 	}
 	// Every default that is shown is the default.
+	full.Function.Config.Allow, full.Function.Config.Concurrency = nil, nil // there is no default to show
 	full.Function.Config.Environment, full.Function.Config.Emits, full.Triggers[0].Paused, full.Streams = nil, nil, nil, nil
 	p.Streams = nil
 	if !reflect.DeepEqual(full, p) {
 		t.Errorf("the defaults shown are not the defaults:\n%+v\n%+v", full, p)
+	}
+}
+
+func TestTheFileOfAFunctionThatEmitsSaysSo(t *testing.T) {
+	p, err := Read([]byte(File("orders", ".", "alerts", "audit")), words())
+	if err != nil || !slices.Equal(p.Function.Config.Emits, []string{"alerts", "audit"}) || !p.Triggers[0].Config.PartialReplies {
+		t.Errorf("%v: %+v", err, p)
 	}
 }
 

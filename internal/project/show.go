@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -150,7 +151,21 @@ func functionChanges(from, to functions.Config) []Change {
 	d.add("timeout", span(from.Timeout), span(to.Timeout))
 	d.add("description", quoted(from.Description), quoted(to.Description))
 	d.add("emits", list(from.Emits), list(to.Emits))
+	d.add("allow", list(from.Allow), list(to.Allow))
+	d.add("isolation", isolation(from), isolation(to))
+	d.add("concurrency", concurrency(from), concurrency(to))
 	return append(d, environmentChanges(from.Environment, to.Environment)...)
+}
+
+func isolation(c functions.Config) string {
+	return string(cmp.Or(c.Isolation, functions.IsolationEnvironment))
+}
+
+func concurrency(c functions.Config) string {
+	if c.Concurrency == nil {
+		return ""
+	}
+	return strconv.Itoa(*c.Concurrency)
 }
 
 func quoted(s string) string {
@@ -164,6 +179,15 @@ func createdFunction(f *Function) []Change {
 	changes := []Change{{Setting: "code", To: short(f.Digest)}, {Setting: "memory", To: strconv.Itoa(f.Config.Memory) + "MB"}, {Setting: "timeout", To: span(f.Config.Timeout)}}
 	if e := list(f.Config.Emits); e != "" {
 		changes = append(changes, Change{Setting: "emits", To: e})
+	}
+	if a := list(f.Config.Allow); a != "" {
+		changes = append(changes, Change{Setting: "allow", To: a})
+	}
+	if i := isolation(f.Config); i != string(functions.IsolationEnvironment) {
+		changes = append(changes, Change{Setting: "isolation", To: i})
+	}
+	if n := concurrency(f.Config); n != "" {
+		changes = append(changes, Change{Setting: "concurrency", To: n})
 	}
 	return append(changes, environmentChanges(nil, f.Config.Environment)...)
 }

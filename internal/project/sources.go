@@ -32,6 +32,10 @@ func Source(name string, embeds []string) bool {
 	return false
 }
 
+// Plain says that a file, by its path, is none that editors make beside the one
+// they write.
+func Plain(name string) bool { return !scratch(path.Base(name)) }
+
 // scratch are the files that editors make beside the one they write.
 func scratch(base string) bool {
 	return strings.HasPrefix(base, ".") || strings.HasPrefix(base, "#") || strings.HasSuffix(base, "~") || base == "4913"

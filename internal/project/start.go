@@ -24,17 +24,29 @@ func Name(folder string) string {
 }
 
 // File is the text of a new file, with every setting in it. The stream is named
-// as the function is.
-func File(name, source string) string {
+// as the function is. Emits are the streams that the function is written to emit
+// to; one that does that is taken to name the records that failed as well.
+func File(name, source string, emits ...string) string {
+	quoted := make([]string, len(emits))
+	for i, s := range emits {
+		quoted[i] = fmt.Sprintf("%q", s)
+	}
+	emitting, partial := `# emits = ["alerts"]       #`, "# partial-replies = false  #"
+	if len(emits) > 0 {
+		emitting, partial = fmt.Sprintf("emits = [%s]         #", strings.Join(quoted, ", ")), "partial-replies = true     #"
+	}
 	return fmt.Sprintf(`# What "wasmill deploy" puts on a server, and "wasmill dev" while you work on it. What is not said here is
 # the default shown, whatever the server has. "wasmill diff" shows what a deployment would change.
 
 function = %q
-source = %q            # the folder of a Go program, or a .wasm file
+source = %q            # the folder of a project (Go, Rust, C, AssemblyScript, JavaScript), or a .wasm file
 # description = ""
 # memory = "128MB"         # of one environment, to 10240MB
 # timeout = "3s"           # of a call, to 900s
-# emits = ["alerts"]       # streams that the function may emit records to, by what it returns
+%s streams that the function may emit records to, by what it returns
+# allow = ["opensearch:9200"] # places that it may dial, as host:port; none by default, but for this server's API
+# isolation = "environment"   # calls find in memory what earlier ones left; "invocation": never
+# concurrency = 10         # the most calls at once, kept free for this function; left out: as many as there is room for
 
 # Environment variables. ${NAME} is taken from whoever deploys, so that secrets need not stand here.
 # [env]
@@ -53,7 +65,7 @@ stream = %q
 retries = 2                # of a failing batch, then its records become dead letters; -1, the default: for ever
 bisect = true              # halve a failing batch, so that a poisoned record ends alone
 # record-age = "0s"        # age at which a record is given up, 60s to 7d; 0s: never
-# partial-replies = false  # let the function name the records that failed (ReportBatchItemFailures)
+%s let the function name the records that failed (ReportBatchItemFailures)
 # backoff = "500ms"        # first wait before the same batch is tried again, doubling to 60s
 # skip-corrupt = false     # pass records damaged on disk as a counted gap
 # paused = false           # left out: as whoever paused or resumed it by hand wants it
@@ -64,7 +76,7 @@ bisect = true              # halve a failing batch, so that a poisoned record en
 # retention = "24h"        # to 365d
 # max-bytes = "1GB"        # the most its records may take; more is refused until older ones expire
 # record-size = "1MB"      # the most of one record, to 10MB
-`, name, source, name, name, name)
+`, name, source, emitting, name, name, partial, name)
 }
 
 // Handler is a Go program that works, for a folder without one: its files and

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wasmill/wasmill/runtime/sandbox"
 )
 
 // pairs is how often each side is measured.
@@ -40,7 +42,12 @@ type result struct {
 	Goal  string  `json:"goal,omitempty"`
 }
 
-func main() { os.Exit(run()) }
+func main() {
+	if sandbox.Child(os.Args) {
+		return
+	}
+	os.Exit(run())
+}
 
 func run() int {
 	only := flag.String("only", "", "run the benchmarks whose name begins with this `prefix`")
@@ -68,6 +75,7 @@ func run() int {
 		{"read.1KB", "records/s", readStored},
 		{"pipeline.go.noop", "records/s", pipeline},
 		{"pipeline.go.emit", "records/s", emit},
+		{"runtime", "", runtimes},
 		{"latency.idle", "ms", latency},
 		{"start", "ms", start},
 	}

@@ -215,7 +215,7 @@ func noRoom(err error) bool {
 func (s *Server) info(nd *natsd.Server) admin.Info {
 	used, free := nd.Usage()
 	v := admin.Info{Version: s.config.Version, PID: os.Getpid(), Endpoint: s.Endpoint(), StateFile: s.config.StateFile, Memory: s.config.Memory,
-		Durability: "disk", AllowReset: s.config.AllowReset, Used: used, Free: free, Started: s.started.UTC()}
+		Durability: "disk", AllowReset: s.config.AllowReset, Used: used, Free: free, Started: s.started.UTC(), Missing: s.missing}
 	if s.config.Relaxed {
 		v.Durability = "os"
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,9 @@ import (
 	"github.com/wasmill/wasmill/internal/kv"
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/runtime/door"
 	"github.com/wasmill/wasmill/runtime/pool"
+	"github.com/wasmill/wasmill/runtime/sandbox"
 	"github.com/wasmill/wasmill/runtime/wasm"
 	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/telemetry"
@@ -83,6 +86,7 @@ type Server struct {
 	started time.Time
 	stop    closers
 	addr    net.Addr
+	missing []string // protections that the sandbox lacks here
 
 	ending   chan struct{} // closed by the first of Shutdown and Close: answers without an end must end
 	asked    chan struct{} // closed by Shutdown
@@ -186,11 +190,13 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	engine, err := wasm.NewEngine(ctx, wasm.Options{CacheDir: cache})
+	out := door.New(door.Options{Endpoint: strings.TrimPrefix(s.Endpoint(), "http://"), Logger: component("door")})
+	engine, err := sandbox.New(ctx, sandbox.Options{Options: wasm.Options{CacheDir: cache, Endpoint: s.Endpoint(), Dialer: out}, Logger: component("sandbox")})
 	if err != nil {
 		return err
 	}
 	s.stop.add("engine", engine.Close)
+	s.missing = engine.Missing()
 	registry, err := store.Open(ctx, nd, engine)
 	if err != nil {
 		return err
@@ -320,6 +326,10 @@ func (s *Server) Endpoint() string {
 	}
 	return "http://" + net.JoinHostPort(host, port)
 }
+
+// Missing are the protections of the sandbox that this machine does not have, a
+// sentence each.
+func (s *Server) Missing() []string { return s.missing }
 
 // Done is closed when somebody asked for the server's end; Close brings it.
 func (s *Server) Done() <-chan struct{} { return s.asked }

@@ -26,11 +26,11 @@ var floors = map[string]int{
 	// 1 matter: what touches disk, NATS or WASM
 	"internal/natsd": 1, "internal/log": 1, "internal/kv": 1, "stream/natsstream": 1, "triggers/journal": 1,
 	"dlq/store": 1, "internal/ledger": 1,
-	"functions/store": 1, "runtime/wasm": 1,
+	"functions/store": 1, "runtime/wasm": 1, "runtime/module": 1, "runtime/door": 1, "runtime/sandbox": 1,
 	// 2 rules: pure
 	"triggers/shard": 2, "triggers/batch": 2, "scaler": 2, "internal/project": 2,
 	// 3 engine
-	"triggers/poll": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "telemetry": 3,
+	"triggers/poll": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "functions/build/quickjs": 2, "samples": 2, "telemetry": 3,
 	// 4 face
 	"api/admin": 4,
 	// 5 wiring
@@ -58,6 +58,10 @@ var beside = map[string]string{
 	"triggers/journal -> internal/natsd":         "commits are messages",
 	"functions/store -> internal/natsd":          "code is messages",
 	"functions/store -> internal/kv":             "the registry",
+	"runtime/wasm -> runtime/module":             "what it compiles is rewritten first",
+	"runtime/wasm -> runtime/door":               "a guest's descriptors are the door's",
+	"runtime/sandbox -> runtime/wasm":            "the engine runs in the child",
+	"runtime/sandbox -> runtime/module":          "its version is part of the cache's key",
 	"triggers/shard -> triggers/batch":           "windows and halves are shared with queues",
 	"triggers/relay -> dlq/morgue":               "the relay fills the morgue",
 	"triggers/poll -> triggers/relay":            "a mapping drained means its dead letters are visible",
@@ -71,7 +75,10 @@ var sealed = []struct{ pkg, module, why string }{
 	{"triggers/batch", "github.com/nats-io/", "as above"},
 	{"scaler", "github.com/nats-io/", "as above"},
 	{"runtime/wasm", "github.com/nats-io/", "the engine knows no store"},
+	{"runtime/sandbox", "github.com/nats-io/", "as above"},
 	{"runtime/pool", "github.com/nats-io/", "as above"},
+	{"runtime/module", "github.com/tetratelabs/", "bytes in, bytes out: what judges hostile code runs none of it"},
+	{"runtime/door", "github.com/tetratelabs/", "the way out knows no engine"},
 }
 
 // noNATS are packages that may stand on floor 1 but never name NATS themselves.

@@ -1,5 +1,5 @@
-// Command jsondecode is a guest that decodes JSON, for the benchmark of what
-// counting costs.
+// Command work is a guest that decodes JSON and hashes in a tight loop, for the
+// benchmark of what counting costs.
 package main
 
 import (
@@ -34,6 +34,15 @@ func decode() int32 {
 		panic(err)
 	}
 	return int32(len(out))
+}
+
+//go:wasmexport hash
+func hash() int64 {
+	h := uint64(14695981039346656037)
+	for i := range 300_000 {
+		h = (h ^ uint64(byte(i))) * 1099511628211
+	}
+	return int64(h)
 }
 
 func main() {}

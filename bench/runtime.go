@@ -214,11 +214,22 @@ func runtimes(ctx context.Context, h *host) (out []result, err error) {
 	return out, nil
 }
 
-// languages times the samples in C and Rust.
+// languages times handlers in C and Rust that do what the one in Go does.
 func languages(ctx context.Context, h *host, r *runs, _ []byte) (out []result, err error) {
 	batch := hundred()
-	for _, language := range []string{"c", "rust"} {
-		res, err := build.Project(ctx, build.Options{Dir: "samples/" + language, Out: filepath.Join(h.dir, language+".wasm")})
+	for language, library := range map[string]string{"c": "wasmill.h", "rust": "src/wasmill.rs"} {
+		dir := h.sub(language)
+		text, err := os.ReadFile(filepath.Join("samples", language, library))
+		if err == nil {
+			err = os.CopyFS(dir, os.DirFS(filepath.Join("bench/touch", language)))
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, library), text, 0o644)
+		}
+		if err != nil {
+			return out, err
+		}
+		res, err := build.Project(ctx, build.Options{Dir: dir, Out: filepath.Join(h.dir, language+".wasm")})
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "  runtime.%s.batch is left out: %v\n", language, err)
 			continue

@@ -242,7 +242,8 @@ func TestPutThatIsInterruptedCountsWhatIsStored(t *testing.T) {
 	if o.status != 1 || !strings.Contains(o.out, admin.CodeInterrupted) || stored == 0 || stored == n || p.Records != stored || p.Unknown+p.Refused != 0 {
 		t.Fatalf("%d are stored, exit status %d: %s", stored, o.status, o.out)
 	}
-	if p.NotAttempted == 0 || len(p.NotAttemptedLines) == 0 || p.NotAttemptedLines[0] != stored+1 || len(p.NotAttemptedLines) != min(p.NotAttempted, 100) {
+	// What was not read yet when the interruption came is not counted.
+	if len(p.NotAttemptedLines) != min(p.NotAttempted, 100) || p.NotAttempted > 0 && p.NotAttemptedLines[0] != stored+1 {
 		t.Errorf("after %d stored, never attempted: %+v", stored, p)
 	}
 }

@@ -127,6 +127,46 @@ func TestSoundHistoryPasses(t *testing.T) {
 	}
 }
 
+// A SIGKILL may come between the pages of one write(2).
+func TestLineTornByAKillIsNoEvent(t *testing.T) {
+	h := sound()
+	file := filepath.Join(t.TempDir(), "history")
+	write := func(events ...Event) {
+		w, err := Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			w.Add(e)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	half := at(h, Ckpt, 1)
+	write(h[:half]...)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn, _ := json.Marshal(h[half])
+	if err := os.WriteFile(file, append(whole, torn[:len(torn)-5]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(h[half:]...)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := Check(bytes.NewReader(text), options()); err != nil || len(v) > 0 {
+		t.Errorf("a torn line: %v, %v", v, err)
+	}
+	text[bytes.IndexByte(text, ':')] = ';'
+	if _, err := Check(bytes.NewReader(text), options()); err == nil {
+		t.Error("a damaged line passes")
+	}
+}
+
 // at is where the nth event of a kind stands, counted from 0.
 func at(h []Event, kind Kind, nth int) int {
 	for i, e := range h {
@@ -430,7 +470,7 @@ func TestWriterAppendsWholeLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(b), "\n"); n != 2 {
+	if n := len(strings.Fields(string(b))); n != 2 {
 		t.Errorf("%d lines, want 2", n)
 	}
 	var none *Writer

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -130,7 +131,8 @@ func (w *Writer) Add(e Event) {
 	if err == nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		_, err = w.file.Write(append(line, '\n'))
+		// The line end comes first too: it is the end of a line that a kill has torn.
+		_, err = w.file.Write(slices.Concat([]byte{'\n'}, line, []byte{'\n'}))
 	}
 	if err != nil {
 		slog.Error("history: line lost", "kind", e.Kind, "err", err)

@@ -146,7 +146,7 @@ func (e *Engine) Load(ctx context.Context, code []byte, progress func(runtime.Pr
 		return nil, info, err
 	}
 	if mine != nil {
-		c, err = e.compile(ctx, code, progress)
+		c, err = e.compile(ctx, info.SHA256, code, progress)
 		if err = e.put(info.SHA256, c, err, mine); err != nil {
 			return nil, info, err
 		}
@@ -164,30 +164,27 @@ func (e *Engine) Check(ctx context.Context, code []byte, progress func(runtime.P
 	return info, p.Close()
 }
 
-func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime.Progress)) (*compiled, error) {
+func (e *Engine) compile(ctx context.Context, digest string, code []byte, progress func(runtime.Progress)) (*compiled, error) {
 	size := int64(len(code))
 	progress(runtime.Progress{Stage: "check", Total: size})
 	refuse := func(err error) error { return fmt.Errorf("%w: %w", functions.ErrCode, err) }
 	if size > functions.MaxCode {
 		return nil, refuse(fmt.Errorf("%d bytes, at most %d are taken; strip it (-ldflags=-s for Go, strip for others)", size, functions.MaxCode))
 	}
-	m, err := module.Read(code)
-	if err != nil {
-		return nil, refuse(err)
-	}
-	abi, err := m.Grade()
-	if err != nil {
-		return nil, refuse(err)
-	}
-	w, err := m.Rewrite()
-	if err != nil {
-		return nil, refuse(err)
+	w := e.recall(digest)
+	known := w != nil
+	if !known {
+		var err error
+		if w, err = prepare(code); err != nil {
+			return nil, refuse(err)
+		}
 	}
 	progress(runtime.Progress{Stage: "check", Done: size, Total: size})
 
 	progress(runtime.Progress{Stage: "compile", Total: size})
 	done := make(chan error, 1)
 	var cm wazero.CompiledModule
+	var err error
 	go func() {
 		defer func() { // a bug of the compiler must cost this module, not the server
 			if p := recover(); p != nil {
@@ -195,7 +192,7 @@ func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime
 			}
 		}()
 		var err error
-		cm, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), w.Code)
+		cm, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), w.code)
 		done <- err
 	}()
 	// The compiler tells nothing on its way: the same line again is a sign of life.
@@ -217,7 +214,10 @@ func (e *Engine) compile(ctx context.Context, code []byte, progress func(runtime
 		return nil, refuse(fmt.Errorf("not valid WebAssembly for this engine (WebAssembly 2.0 without threads, garbage collection and exceptions): %w", err))
 	}
 	progress(runtime.Progress{Stage: "compile", Done: size, Total: size})
-	return &compiled{code: cm, abi: abi, min: w.Min << 16, segments: own(w.Segments), globals: w.Globals, start: w.Start, cloneable: w.Cloneable}, nil
+	if !known {
+		e.keep(digest, w)
+	}
+	return &compiled{code: cm, abi: w.ABI, min: w.Min, segments: own(w.segments), globals: w.Globals, start: w.Start, cloneable: w.Cloneable}, nil
 }
 
 // own copies segments, so that they do not hold on to all of the code.

@@ -153,7 +153,7 @@ func (d *Door) through(ctx context.Context, v functions.Version, to place) (*net
 	if err := allowed.name(to); err != nil {
 		return nil, err
 	}
-	found, err := d.names.lookup(ctx, to.host)
+	found, err := d.lookup(ctx, v, to.host)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (d *Door) connectOurs(ctx context.Context, ours place) (*net.TCPConn, error
 	if ours.addr.IsValid() {
 		return connect(ctx, ours, []netip.Addr{ours.addr})
 	}
-	addrs, err := d.names.lookup(ctx, ours.host)
+	addrs, err := d.names.lookup(ctx, ours.host, forNothing)
 	if err != nil {
 		return nil, err
 	}
@@ -204,12 +204,7 @@ func (d *Door) resolve(ctx context.Context, v functions.Version, host string) ([
 	if err := allowed.name(to); err != nil {
 		return nil, err
 	}
-	release, err := d.enter(v, to.host)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	found, err := d.names.lookup(ctx, to.host)
+	found, err := d.lookup(ctx, v, to.host)
 	if err != nil {
 		return nil, err
 	}
@@ -221,13 +216,21 @@ func (d *Door) resolve(ctx context.Context, v functions.Version, host string) ([
 	return addrs, nil
 }
 
+// lookup finds the addresses of a name for a function.
+func (d *Door) lookup(ctx context.Context, v functions.Version, host string) ([]netip.Addr, error) {
+	return d.names.lookup(ctx, host, func() (func(), error) { return d.enter(v, host) })
+}
+
+// forNothing is the place of our own name: there is one.
+func forNothing() (func(), error) { return func() {}, nil }
+
 // endpointAddrs are what the name of our own endpoint resolves to. They are not
 // given out: only the endpoint's port may be dialled there.
 func (d *Door) endpointAddrs(ctx context.Context, host string) ([]netip.Addr, error) {
 	if host == "localhost" {
 		return []netip.Addr{d.endpoint.local()}, nil
 	}
-	addrs, err := d.names.lookup(ctx, host)
+	addrs, err := d.names.lookup(ctx, host, forNothing)
 	if err == nil {
 		d.endpoint.learn(addrs)
 	}
@@ -278,6 +281,9 @@ func connect(ctx context.Context, to place, addrs []netip.Addr) (*net.TCPConn, e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	addrs = addrs[:min(len(addrs), maxAddresses)]
+	if len(addrs) == 0 {
+		return nil, &runtime.DialError{Kind: runtime.DialNoSuchHost, Message: fmt.Sprintf("dial %s: no such host", to)}
+	}
 	type result struct {
 		conn *net.TCPConn
 		err  error

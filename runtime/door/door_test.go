@@ -265,7 +265,7 @@ func TestKeptNamesAreBounded(t *testing.T) {
 	n := names{resolver: r, known: make(map[string]*lookup)}
 	for i := range 2 * maxNames {
 		r.names = map[string][]string{fmt.Sprint(i): {"10.0.0.1"}}
-		if _, err := n.lookup(t.Context(), fmt.Sprint(i)); err != nil {
+		if _, err := n.lookup(t.Context(), fmt.Sprint(i), forNothing); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -326,7 +326,7 @@ func TestHungDialsEndWithTheInvocation(t *testing.T) {
 	if kind(t, err) != runtime.DialTimeout || err.Error() != "dial a:80: nobody answered in time" {
 		t.Error(err)
 	}
-	if d.open != 0 {
+	if d.open != 1 { // the question, which goes on
 		t.Errorf("%d open", d.open)
 	}
 }
@@ -379,5 +379,38 @@ func TestRootsAreTheMachines(t *testing.T) {
 	}
 	if got := New(Options{Roots: []byte("mine")}).Roots(); string(got) != "mine" {
 		t.Errorf("%s", got)
+	}
+}
+
+// Who asks and gives up leaves a question behind that goes on: these are bounded too.
+func TestQuestionsToTheResolverAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := named(nil)
+		r.wait = time.Hour // nobody answers
+		d := New(Options{Resolver: r, ConnectionsPerVersion: 4})
+		v := function("*.example.com:80")
+		refused := 0
+		for i := range 100 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			if _, err := d.Resolve(ctx, v, fmt.Sprintf("n%d.example.com", i)); kind(t, err) == runtime.DialTooMany {
+				refused++
+			}
+			cancel()
+		}
+		if refused != 96 || len(d.names.known) != 4 {
+			t.Errorf("%d of 100 refused, %d questions are open; want 96 and 4", refused, len(d.names.known))
+		}
+		time.Sleep(DialTimeout)
+		synctest.Wait()
+		if d.open != 0 || len(d.version) != 0 {
+			t.Errorf("%d places are taken in the end", d.open)
+		}
+	})
+}
+
+func TestNameWithoutAddressesIsNotWaitedFor(t *testing.T) {
+	_, err := connect(t.Context(), place{host: "a", port: 1}, nil)
+	if kind(t, err) != runtime.DialNoSuchHost {
+		t.Error(err)
 	}
 }

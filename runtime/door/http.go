@@ -39,6 +39,7 @@ type browser struct {
 
 	mu    sync.Mutex
 	conns map[*counted]struct{}
+	times int // how often it was closed
 }
 
 func newBrowser(s *Sockets) *browser { return &browser{s: s, conns: make(map[*counted]struct{})} }
@@ -82,15 +83,27 @@ func (b *browser) start() {
 	}
 }
 
+// dial is called by the client, which goes on with it when nobody waits for the
+// exchange any more, and would keep for later what comes of it.
 func (b *browser) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	b.mu.Lock()
+	times := b.times
+	b.mu.Unlock()
+	if err := b.s.turn(ctx); err != nil {
+		return nil, err
+	}
 	conn, err := b.s.dialer.Dial(ctx, b.s.v, address)
 	if err != nil {
 		return nil, err
 	}
 	c := &counted{conn, b}
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.times != times {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
 	b.conns[c] = struct{}{}
-	b.mu.Unlock()
 	return c, nil
 }
 
@@ -98,6 +111,7 @@ func (b *browser) dial(ctx context.Context, _, address string) (net.Conn, error)
 func (b *browser) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.times++
 	for c := range b.conns {
 		c.Conn.Close()
 	}

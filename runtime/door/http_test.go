@@ -3,16 +3,21 @@ package door
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
 )
 
@@ -191,4 +196,113 @@ func FuzzHTTPRequest(f *testing.F) {
 			t.Errorf("%d bytes", req.ContentLength)
 		}
 	})
+}
+
+// A dial of an exchange that was given up is not kept for whoever comes after a reset.
+func TestResetClosesWhatExchangesStillDial(t *testing.T) {
+	d := &slow{begun: make(chan struct{}), on: make(chan struct{}), done: make(chan net.Conn, 1)}
+	s := NewSockets(d, function())
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-d.begun
+		cancel()
+	}()
+	if _, e := s.HTTP(ctx, []byte("GET http://a/\n\n")); e == OK {
+		t.Fatal("there was an answer")
+	}
+	s.Reset()
+	close(d.on)
+	peer := <-d.done
+	peer.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := peer.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection stands: %d, %v", n, err)
+	}
+	if len(s.http.conns) != 0 {
+		t.Errorf("%d connections are kept", len(s.http.conns))
+	}
+}
+
+// slow dials when it may go on, whatever the context says.
+type slow struct {
+	begun, on chan struct{}
+	done      chan net.Conn
+}
+
+func (d *slow) Dial(context.Context, functions.Version, string) (net.Conn, error) {
+	close(d.begun)
+	<-d.on
+	ours, theirs := net.Pipe()
+	d.done <- theirs
+	return ours, nil
+}
+
+func (d *slow) Resolve(context.Context, functions.Version, string) ([]netip.Addr, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (d *slow) Roots() []byte { return nil }
+
+// A redirect leads to where a dial may, and nowhere that is not dialled.
+func TestRedirectsLeadNowhereElse(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var to string
+	open := site(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
+	})
+	s := browsing(t, nil, open)
+	for url, want := range map[string]Errno{
+		"file://" + secret:                                              EIO,
+		"unix:///var/run/docker.sock":                                   EIO,
+		"gopher://127.0.0.1/":                                           EIO,
+		"http://169.254.169.254/latest":                                 ENOTCAPABLE,
+		"http://[::ffff:169.254.169.254]/latest":                        ENOTCAPABLE,
+		"http://[64:ff9b::7f00:1]:4222/":                                ENOTCAPABLE,
+		"http://2130706433:4222/":                                       ENOTCAPABLE,
+		"http://0x7f000001:4222/":                                       ENOTCAPABLE,
+		"http://127.0.0.1:4222/":                                        ENOTCAPABLE,
+		"http://" + open.Listener.Addr().String() + "@169.254.169.254/": ENOTCAPABLE,
+	} {
+		to = url
+		if got, e := s.HTTP(t.Context(), []byte("GET "+open.URL+"\n\n")); e != want || strings.Contains(string(got), "secret\n") {
+			t.Errorf("%s: %v %q, want %v", url, e, got, want)
+		}
+	}
+}
+
+// What a guest writes into its headers stays one header, and the request goes where
+// it was dialled.
+func TestHeadersOfAGuestAddNoRequest(t *testing.T) {
+	var seen []string
+	server := site(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, fmt.Sprint(r.Method, " ", r.URL.Path, " ", r.Header.Get("X-Evil"), r.TransferEncoding, r.ContentLength))
+	})
+	s := browsing(t, nil, server)
+	for _, request := range []string{
+		"GET " + server.URL + "/a\nX: 1\r\n\rGET /evil HTTP/1.1\n\n",
+		"GET " + server.URL + "/a\nX: 1\rX-Evil: 1\n\n",
+		"GET " + server.URL + "/a\nX: 1\x00\n\n",
+		"GET " + server.URL + "/a\nX\rX-Evil: 1\n\n",
+		"GET " + server.URL + "/a\nHost: b\r\nX-Evil: 1\n\n",
+		"POST " + server.URL + "/a\nContent-Length: 100\nTransfer-Encoding: chunked\n\nx",
+		"GET /evil " + server.URL + "/a\n\n",
+		"GET\r\nX-Evil:1 " + server.URL + "/a\n\n",
+		"GET " + server.URL + "/a HTTP/1.1\r\nX-Evil: 1\n\n",
+		"GET " + server.URL + "/%0d%0aX-Evil:1\n\n",
+		"CONNECT " + server.URL + "/a\n\n",
+	} {
+		s.HTTP(t.Context(), []byte(request)) // refused or not, see what arrives
+	}
+	for _, got := range seen {
+		// An honest second header is the guest's to send; that of the Host line is one.
+		if strings.Contains(got, "/evil") || strings.Contains(got, "chunked") || strings.HasSuffix(got, "100") {
+			t.Errorf("there arrived %s", got)
+		}
+	}
+	if len(seen) == 0 {
+		t.Error("nothing arrived: nothing is shown")
+	}
 }

@@ -40,7 +40,10 @@ type lookup struct {
 	until time.Time
 }
 
-func (n *names) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+// lookup asks once for all who ask at the same time. A question that has to be
+// asked takes a place, by enter, until it is answered: who gave up meanwhile may
+// come back with another name, and must not have more of them under way so.
+func (n *names) lookup(ctx context.Context, host string, enter func() (release func(), err error)) ([]netip.Addr, error) {
 	now := time.Now()
 	n.mu.Lock()
 	l := n.known[host]
@@ -54,6 +57,11 @@ func (n *names) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 		}
 	}
 	if l == nil {
+		release, err := enter()
+		if err != nil {
+			n.mu.Unlock()
+			return nil, err
+		}
 		if len(n.known) >= maxNames {
 			n.sweep(now)
 		}
@@ -63,6 +71,7 @@ func (n *names) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), DialTimeout)
 		go func() {
 			defer cancel()
+			defer release()
 			l.addrs, l.err = n.resolver.LookupNetIP(ask, "ip", host)
 			l.until = time.Now().Add(nameTTL)
 			if l.err != nil {

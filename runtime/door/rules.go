@@ -216,24 +216,40 @@ func (l allowList) name(to place) error {
 	return notAllowed(to)
 }
 
-// reach is what a pattern that means a name reaches under it. A name of its own
-// may be one of a private network, or of this machine, as it is among containers;
-// a set of names, which somebody else may add to, is public only. Link-local and
-// metadata addresses have to be named themselves, so that whoever is asked for
-// a name cannot put them in.
-func reach(a functions.Allow) class {
-	if a.Exact() {
-		return loopback
+// reach is what a pattern that means host reaches under it. A name of its own
+// may be one of a private network, as it is among containers; a set of names, which
+// somebody else may add to, is public only. This machine is reached by names that
+// it gives itself, in /etc/hosts or as localhost, and not by one that a server of
+// names out there answers for: example.com must not become our port 6379 one day.
+// Link-local and metadata addresses have to be named themselves in any case.
+func reach(a functions.Allow, host string) class {
+	switch {
+	case !a.Exact():
+		return public
+	case strings.Contains(host, ".") && !strings.HasSuffix(host, ".localhost"):
+		return private
 	}
-	return public
+	return loopback
 }
 
-// resolved gives those of a name's addresses that may be dialled under it.
+// itself says whether an address is in the list in its own right, by itself and not
+// by a network.
+func (l allowList) itself(ip netip.Addr, port uint16) bool {
+	for _, a := range l {
+		if a.Network().IsValid() && a.Exact() && (port == 0 && a.Network().Addr() == ip || a.Holds(ip, port)) {
+			return true
+		}
+	}
+	return false
+}
+
+// resolved gives those of a name's addresses that may be dialled under it, or by
+// their own leave.
 func (l allowList) resolved(to place, found []netip.Addr) ([]netip.Addr, error) {
 	far, any := public, false
 	for _, a := range l {
 		if means(a, to) {
-			far, any = max(far, reach(a)), true
+			far, any = max(far, reach(a, to.host)), true
 		}
 	}
 	if !any {
@@ -243,7 +259,7 @@ func (l allowList) resolved(to place, found []netip.Addr) ([]netip.Addr, error) 
 	var over netip.Addr
 	for _, ip := range found {
 		ip = ip.Unmap()
-		if ip.Zone() != "" || classOf(ip) > far {
+		if ip.Zone() != "" || classOf(ip) > far && !l.itself(ip, to.port) {
 			over = ip
 			continue
 		}
@@ -256,7 +272,7 @@ func (l allowList) resolved(to place, found []netip.Addr) ([]netip.Addr, error) 
 		return nil, &runtime.DialError{Kind: runtime.DialNoSuchHost, Message: fmt.Sprintf("dial %s: no such host", to)}
 	}
 	c, hint := classOf(over), to
-	if c == special {
+	if c == special || c == loopback {
 		hint = place{addr: over.WithZone(""), port: to.port}
 	}
 	return nil, &runtime.DialError{Kind: runtime.DialNotAllowed, Message: fmt.Sprintf(

@@ -37,6 +37,11 @@ const (
 	bufferSize = 64 << 10
 	// linger is how long a closed connection may take to send the rest.
 	linger = 5 * time.Second
+	// Things are opened one every pace, after a burst at once: each is work for the
+	// server, where nobody counts the guest's steps, and refusals are the cheapest to
+	// ask for.
+	pace  = time.Millisecond
+	burst = 1000
 	// firstFD leaves the numbers below to the standard streams and to folders.
 	firstFD = 16
 )
@@ -68,6 +73,7 @@ type Sockets struct {
 	all    map[*socket]struct{} // with those that linger
 	conns  int                  // connections of all
 	others int
+	next   time.Time // when the next thing may be opened
 }
 
 // NewSockets returns the descriptors of an environment of v: none yet.
@@ -154,16 +160,44 @@ func (s *Sockets) Open(ctx context.Context, kind int32, request []byte) (int32, 
 	s.wg.Go(func() {
 		defer undo()
 		defer k.cancel()
-		switch kind {
-		case KindDial:
+		switch err := s.turn(ctx); {
+		case err != nil:
+			k.answer(nil, err)
+		case kind == KindDial:
 			k.connect(ctx, what)
-		case KindResolve:
+		case kind == KindResolve:
 			k.resolve(ctx, what)
-		case KindRoots:
+		case kind == KindRoots:
 			k.answer(s.dialer.Roots(), nil)
 		}
 	})
 	return fd, OK
+}
+
+// turn waits until something may be opened, or for the end of ctx.
+func (s *Sockets) turn(ctx context.Context) error {
+	s.mu.Lock()
+	now := time.Now()
+	if s.next.Before(now.Add(-burst * pace)) {
+		s.next = now.Add(-burst * pace)
+	}
+	wait := s.next.Sub(now)
+	// Who gave up its turn is not waited for by all that come later.
+	if wait < (MaxConnections+maxOthers)*pace {
+		s.next = s.next.Add(pace)
+	}
+	s.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // number returns a descriptor's number that is new.

@@ -11,7 +11,9 @@ import (
 	"net/netip"
 	goruntime "runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
@@ -671,5 +673,62 @@ func FuzzRing(f *testing.F) {
 				t.Fatalf("%d and %d, holding %d", r.len(), r.room(), len(want))
 			}
 		}
+	})
+}
+
+// counting refuses everything, and counts what it was asked for.
+type counting struct{ n atomic.Int64 }
+
+func (c *counting) Dial(context.Context, functions.Version, string) (net.Conn, error) {
+	c.n.Add(1)
+	return nil, &runtime.DialError{Kind: runtime.DialNotAllowed, Message: "no"}
+}
+
+func (c *counting) Resolve(context.Context, functions.Version, string) ([]netip.Addr, error) {
+	c.n.Add(1)
+	return nil, &runtime.DialError{Kind: runtime.DialNotAllowed, Message: "no"}
+}
+
+func (c *counting) Roots() []byte { return nil }
+
+// A guest that does nothing but ask is work for the server only as often as that.
+func TestQuestionsOfAGuestHaveAPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counting{}
+		s := NewSockets(c, function())
+		began := time.Now()
+		for n := 0; time.Since(began) < time.Second; n++ {
+			switch n % 3 {
+			case 0:
+				if fd, e := s.Open(t.Context(), KindDial, []byte("a:1")); e == OK {
+					synctest.Wait()
+					s.Close(fd)
+				}
+			case 1:
+				if fd, e := s.Open(t.Context(), KindResolve, []byte("a")); e == OK {
+					synctest.Wait()
+					s.Close(fd)
+				}
+			default:
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				s.HTTP(ctx, []byte("GET http://a/\n\n"))
+				cancel()
+			}
+			if c.n.Load() >= burst {
+				time.Sleep(100 * time.Microsecond) // far more often than the pace
+			}
+		}
+		if n := c.n.Load(); n < burst || n > burst+1000 {
+			t.Errorf("asked %d times in a second; want %d and one every %v", n, burst, pace)
+		}
+		time.Sleep(time.Second)
+		before := c.n.Load()
+		fd, e := s.Open(t.Context(), KindDial, []byte("a:1"))
+		synctest.Wait()
+		if e != OK || c.n.Load() != before+1 {
+			t.Errorf("%v: a moment later it is still behind", e)
+		}
+		s.Close(fd)
+		s.Reset()
 	})
 }

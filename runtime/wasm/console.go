@@ -12,6 +12,8 @@ const (
 	// maxLog is what one invocation may write; the rest is swallowed, so that a
 	// guest that prints for ever fills neither memory nor the function's log.
 	maxLog = 1 << 20
+	// lineCost is what a line counts for beside its bytes.
+	lineCost = 8
 )
 
 // console takes what a guest writes and hands it on by line.
@@ -55,7 +57,7 @@ func (c *console) line(b []byte) {
 	if c.budget < 0 {
 		return
 	}
-	if c.budget -= len(b) + 1; c.budget < 0 {
+	if c.budget -= len(b) + lineCost; c.budget < 0 {
 		b = []byte("[wasmill: more than 1 MiB logged by one invocation, the rest is dropped]")
 	}
 	if c.logs != nil {

@@ -141,6 +141,7 @@ func (e *environment) startUp(ctx context.Context, allowed time.Duration) *runti
 // connected to it has to dial again: a connection cannot be had twice.
 func (e *environment) freeze() *image {
 	e.sockets.Reset()
+	e.answer = nil // its clones have none either
 	return e.in.capture(e.p.engine.opts.copying)
 }
 

@@ -13,8 +13,9 @@ import (
 
 // Host functions are called with whatever a guest likes to pass. They read and
 // write its memory by [memory.at] alone, which says where memory ends; what is wrong
-// is an error number, never a panic. None works for long without looking at the
-// deadline, and none waits but poll_oneoff, http and the dials they drive.
+// is an error number, never a panic. Each begins by looking at the deadline, for
+// a call costs a guest one step whatever it does here; none works for long without
+// looking again, and none waits but poll_oneoff, http and the dials they drive.
 
 // hostFunc is a host function: s has its arguments, then its result.
 type hostFunc func(e *environment, s []uint64)
@@ -43,6 +44,9 @@ func offer(ctx context.Context, r wazero.Runtime) error {
 				results = []api.ValueType{api.ValueTypeI32}
 			}
 			call := f.f
+			if f.name != module.YieldName && f.name != exitName { // which end the guest, or see to it
+				call = func(e *environment, s []uint64) { e.check(); f.f(e, s) }
+			}
 			b.NewFunctionBuilder().WithGoFunction(api.GoFunc(func(ctx context.Context, s []uint64) {
 				call(ctx.(*callContext).environment, s)
 			}), params, results).Export(f.name)
@@ -102,7 +106,6 @@ func answered(n int, err errno) uint64 {
 }
 
 func (e *environment) open(kind, p, n uint64) (int, errno) {
-	e.check()
 	if uint32(n) > maxRequest {
 		return 0, errNameTooLong
 	}
@@ -131,7 +134,6 @@ func (e *environment) explain(fd, p, n uint64) (int, errno) {
 
 // http does a whole exchange, and answers how long its result is.
 func (e *environment) http(p, n uint64) (int, errno) {
-	e.check()
 	if uint32(n) > maxHTTP {
 		return 0, errNoBufs
 	}
@@ -149,7 +151,6 @@ func (e *environment) http(p, n uint64) (int, errno) {
 
 // httpRead takes bytes off the result of the last http.
 func (e *environment) httpRead(p, n uint64) (int, errno) {
-	e.check()
 	room, in := e.bytes(p, n)
 	if !in {
 		return 0, errFault
@@ -165,7 +166,6 @@ func (e *environment) httpRead(p, n uint64) (int, errno) {
 var levels = [...]string{"", "DEBUG\t", "INFO\t", "WARN\t", "ERROR\t"}
 
 func (e *environment) log(level, p, n uint64) {
-	e.check()
 	text, in := e.bytes(p, uint64(min(uint32(n), maxLog)))
 	if !in {
 		return
@@ -174,6 +174,6 @@ func (e *environment) log(level, p, n uint64) {
 	if uint32(level) < uint32(len(levels)) {
 		e.console.out.Write([]byte(levels[uint32(level)]))
 	}
-	e.console.out.Write(text)
+	e.print(&e.console.out, text)
 	e.console.out.flush()
 }

@@ -9,7 +9,10 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 )
 
-const wasiModule = "wasi_snapshot_preview1"
+const (
+	wasiModule = "wasi_snapshot_preview1"
+	exitName   = "proc_exit"
+)
 
 // errno is an error number of WASI preview 1.
 type errno uint16
@@ -105,10 +108,10 @@ func wasiFunctions() []offered {
 		none("path_unlink_file", "iii", 0, errNotDir),
 
 		call("poll_oneoff", "iiii", (*environment).poll),
-		{"proc_exit", "i", func(_ *environment, s []uint64) { panic(sys.NewExitError(uint32(s[0]))) }, false},
+		{exitName, "i", func(_ *environment, s []uint64) { panic(sys.NewExitError(uint32(s[0]))) }, false},
 		call("proc_raise", "i", func(*environment, []uint64) errno { return errNoSys }),
 		call("random_get", "ii", (*environment).random),
-		{"sched_yield", "", func(e *environment, s []uint64) { e.check(); goruntime.Gosched(); s[0] = uint64(ok) }, true},
+		{"sched_yield", "", func(e *environment, s []uint64) { goruntime.Gosched(); s[0] = uint64(ok) }, true},
 
 		none("sock_accept", "iii", 0, errNotSup),
 		call("sock_recv", "iiiiii", (*environment).sockRecv),
@@ -232,7 +235,6 @@ func (e *environment) buffers(list, count uint64, f func([]byte) (int, errno)) (
 }
 
 func (e *environment) fdRead(s []uint64) errno {
-	e.check()
 	from := func(b []byte) (int, errno) { return 0, errBadf }
 	switch fd := uint32(s[0]); {
 	case fd == 0:
@@ -258,7 +260,6 @@ func (e *environment) fdRead(s []uint64) errno {
 }
 
 func (e *environment) fdWrite(s []uint64) errno {
-	e.check()
 	to := func(b []byte) (int, errno) { return 0, errBadf }
 	switch fd := uint32(s[0]); {
 	case fd == 1 && e.stdout != nil:
@@ -268,12 +269,12 @@ func (e *environment) fdWrite(s []uint64) errno {
 		}
 	case fd == 1:
 		to = func(b []byte) (int, errno) {
-			e.console.out.Write(b)
+			e.print(&e.console.out, b)
 			return len(b), ok
 		}
 	case fd == 2:
 		to = func(b []byte) (int, errno) {
-			e.console.err.Write(b)
+			e.print(&e.console.err, b)
 			return len(b), ok
 		}
 	case fd > 2:
@@ -290,6 +291,18 @@ func (e *environment) fdWrite(s []uint64) errno {
 		return errFault
 	}
 	return err
+}
+
+// print writes to the log, looking at the deadline now and then: a line may be one
+// byte, and costs what a long one does.
+func (e *environment) print(l *line, b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), 4<<10)
+		l.Write(b[:n])
+		if b = b[n:]; len(b) > 0 {
+			e.check()
+		}
+	}
 }
 
 func (e *environment) fdClose(s []uint64) errno {

@@ -196,6 +196,9 @@ func (w *walker) instruction() error {
 	op := w.byte()
 	switch operands[op] {
 	case none:
+		if mayTrap(op) {
+			w.shape.traps++
+		}
 	case blockType:
 		return w.open(op)
 	case elseMark:
@@ -292,6 +295,11 @@ func (w *walker) instruction() error {
 		}
 	}
 	return nil
+}
+
+// mayTrap tells divisions, and truncations of numbers that need not fit.
+func mayTrap(op byte) bool {
+	return op >= 0x6d && op <= 0x70 || op >= 0x7f && op <= 0x82 || op >= 0xa8 && op <= 0xab || op >= 0xae && op <= 0xb1
 }
 
 // passes counts values that a call or block takes and gives.

@@ -37,6 +37,7 @@ const (
 //   - Variables that live across blocks are passed from block to block and held
 //     against each other, at about 10 ns a pair and 1 KB a variable and block. Go:
 //     1.3 million pairs, QuickJS 6.5 million.
+//   - A division or truncation has ways out to its traps: 7 KB and 15 us each.
 //   - A value passed in or out of calls and blocks takes 2.5 us and 0.4 KB. Go: 7,000.
 const (
 	maxDepth  = 30e6    // dominators of all basic blocks and jumps together
@@ -45,6 +46,7 @@ const (
 	maxPairs  = 250e6   // variables x variables x basic blocks
 	maxLive   = 1 << 20 // variables x basic blocks
 	maxPassed = 1 << 18
+	maxTraps  = 1 << 16
 
 	// maxTotal bounds the same of all bodies together, in nanoseconds. The Go
 	// module above, 20 MB, has 6e9.
@@ -58,6 +60,7 @@ type shape struct {
 	depth  int // by how many others they are dominated, summed up, and jumps from them
 	labels int // of br_table
 	passed int // values, by calls and blocks
+	traps  int // divisions and truncations
 }
 
 // values finds the variables that live across basic blocks.
@@ -99,8 +102,10 @@ func (w *walker) tooLong() error {
 		return fmt.Errorf("has too many variables (%d) that live across its blocks (%d)%s", n, s.basic, why)
 	case s.passed > maxPassed:
 		return fmt.Errorf("passes %d values in and out of calls and blocks, at most %d are taken%s", s.passed, maxPassed, why)
+	case s.traps > maxTraps:
+		return fmt.Errorf("has %d divisions and truncations, at most %d are taken%s", s.traps, maxTraps, why)
 	}
-	w.total += 30*s.depth + 10*n*n*s.basic + 15_000*s.labels + 2_500*s.passed
+	w.total += 30*s.depth + 10*n*n*s.basic + 15_000*s.labels + 2_500*s.passed + 15_000*s.traps
 	if w.total > maxTotal {
 		return fmt.Errorf("and those before it have too many blocks, jumps and variables in them altogether%s", why)
 	}

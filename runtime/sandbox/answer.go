@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
@@ -75,11 +76,20 @@ func (t *toldReport) fail(err error) {
 
 // tell sends an answer. A child that does not read is ended.
 func (p *process) tell(t toldReport) bool {
-	if err := p.ctl.send(kindTold, t, nil); err != nil {
+	err := p.ctl.send(kindTold, t, nil)
+	p.unheard(err)
+	return err == nil
+}
+
+// unheard ends a child that an answer could not be sent to.
+func (p *process) unheard(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		p.kill(death{reason: lied, text: errFrame.Error() + ": it does not read what it asked for"})
-		return false
+	default:
+		p.kill(death{reason: itself}) // it has ended, or must
 	}
-	return true
 }
 
 // handOver gives a connection to the child: itself where the system can, else by a
@@ -90,7 +100,7 @@ func (p *process) handOver(t toldReport, conn net.Conn) bool {
 			defer file.Close()
 			t.Ticket = alongside
 			if err := p.ctl.send(kindTold, t, file); err != nil {
-				p.kill(death{reason: lied, text: errFrame.Error() + ": it does not read what it asked for"})
+				p.unheard(err)
 				return false
 			}
 			conn.Close() // ours; the child has its own

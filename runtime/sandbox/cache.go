@@ -211,6 +211,9 @@ func (c *cache) path(digest string) string { return filepath.Join(c.dir, digest)
 
 // begin makes a folder to compile into, with the module in it.
 func (c *cache) begin(code []byte) (dir string, err error) {
+	if err := private(c.dir); err != nil { // somebody may have cleared up
+		return "", fmt.Errorf("sandbox: cache: %w", err)
+	}
 	dir, err = os.MkdirTemp(c.dir, "tmp-")
 	if err != nil {
 		return "", fmt.Errorf("sandbox: cache: %w", err)
@@ -249,6 +252,27 @@ func (c *cache) commit(dir string, code functions.Code) error {
 	c.seen[code.SHA256] = look
 	c.mu.Unlock()
 	return nil
+}
+
+// source opens the module of an entry. Whoever has it open keeps it when the entry goes.
+func (c *cache) source(digest string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(c.path(digest), codeFile))
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: cache: %w", err)
+	}
+	return f, nil
+}
+
+// readSource reads the module again, which may have been changed since.
+func readSource(f *os.File, digest string) ([]byte, error) {
+	code, err := io.ReadAll(io.NewSectionReader(f, 0, functions.MaxCode+1))
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: cache: %w", err)
+	}
+	if sum := sha256.Sum256(code); hex.EncodeToString(sum[:]) != digest {
+		return nil, errors.New("sandbox: the module in the cache was changed while it was in use; restart the server, or deploy the function again")
+	}
+	return code, nil
 }
 
 func (c *cache) mac(b []byte) []byte {

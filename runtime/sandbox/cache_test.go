@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"testing"
 	"time"
 
@@ -90,7 +91,7 @@ func TestCacheServesWhatItWroteAndNothingElse(t *testing.T) {
 	again(1, "the key changed")
 	for _, name := range []string{".", "v1-*"} {
 		all, _ := filepath.Glob(filepath.Join(dir, name))
-		if i, err := os.Stat(all[0]); err != nil || i.Mode().Perm() != 0o700 {
+		if i, err := os.Stat(all[0]); err != nil || i.Mode().Perm() != 0o700 && goruntime.GOOS != "windows" {
 			t.Errorf("%s: %v %v", name, i.Mode(), err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
@@ -33,6 +34,7 @@ const (
 // ask for it, and then ends the process: it returns in no child. It is the first
 // thing that main does, and TestMain of a package that uses an [Engine].
 func Child(args []string) (isChild bool) {
+	asked.Store(true)
 	if len(args) < 2 || args[1] != argument {
 		return false
 	}
@@ -43,6 +45,10 @@ func Child(args []string) (isChild bool) {
 	os.Exit(0)
 	return true
 }
+
+// asked says that Child was called: that a child of this binary would be one. A program
+// that does not call it would start itself anew for each child, and so would that.
+var asked atomic.Bool
 
 // probe is a test's: it tells what is to be seen and done in a child that has just
 // started, and in one that is ready to run guests.

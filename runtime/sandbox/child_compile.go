@@ -28,7 +28,7 @@ func compileIn(l *childLink, b []byte) error {
 	}
 	missing := armour(order.harden, true, "", order.Dir)
 	// The compiler's garbage is worth less than the address space it would take.
-	debug.SetMemoryLimit(compileMemory / 2)
+	debug.SetMemoryLimit(order.Memory / 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { // nothing more comes but the end

@@ -114,7 +114,7 @@ func (c *compilation) run(ctx context.Context) {
 func (c *compilation) talk(conn net.Conn) error {
 	ctl := newControl(conn, false)
 	o := c.engine.opts
-	if err := ctl.send(kindCompile, compileOrder{Dir: c.dir, Workers: o.Workers, harden: harden{Portable: o.Portable, NoLandlock: o.NoLandlock}}, nil); err != nil {
+	if err := ctl.send(kindCompile, compileOrder{Dir: c.dir, Workers: o.Workers, harden: harden{Portable: o.Portable, NoLandlock: o.NoLandlock, Memory: o.compileMemory}}, nil); err != nil {
 		return err
 	}
 	for {

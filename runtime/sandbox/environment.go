@@ -19,6 +19,7 @@ import (
 // environment is one of a child's, seen from the server.
 type environment struct {
 	process *process
+	fleet   *fleet
 	version functions.Version
 	arn     string
 	logs    runtime.LogWriter
@@ -26,6 +27,9 @@ type environment struct {
 	conn    net.Conn
 	in      *frameReader
 
+	// ahead: it only readies the process for those to come. Nobody's invocation is in
+	// it, so it is not looked at when one is to blame.
+	ahead    bool
 	calls    uint32
 	init     time.Duration // what a start-up may take, while it is under way
 	reusable bool
@@ -48,19 +52,19 @@ func (e *environment) allowed() time.Duration {
 
 // open starts an environment in the child, where a place is claimed for it: it gives the
 // place back if that fails.
-func (p *process) open(ctx context.Context, v functions.Version, logs runtime.LogWriter) (*environment, error) {
+func (p *process) open(ctx context.Context, v functions.Version, logs runtime.LogWriter, ahead bool) (*environment, error) {
 	deadline, limited := ctx.Deadline()
 	if !limited {
 		deadline = time.Now().Add(functions.MaxTimeout)
 	}
 	left := time.Until(deadline)
 	o := p.engine.opts
-	e := &environment{process: p, version: v, arn: v.ARN(o.Account, o.Region), logs: logs, init: max(left.Round(10*time.Millisecond), 1)}
+	e := &environment{process: p, version: v, arn: v.ARN(o.Account, o.Region), logs: logs, ahead: ahead, init: max(left.Round(10*time.Millisecond), 1)}
 	p.mu.Lock()
 	p.last++
 	e.number = p.last
 	p.envs[e] = struct{}{}
-	e.busy = true
+	e.fleet, e.busy = p.fleet, true
 	p.mu.Unlock()
 
 	b, err := json.Marshal(v)
@@ -150,8 +154,8 @@ func (e *environment) watch(ctx context.Context, deadline time.Time) (stop func(
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return
 		}
-		e.process.cancelCall(e.number, number)
 		_ = e.conn.SetDeadline(time.Now().Add(grace))
+		e.process.cancelCall(e.number, number)
 	})
 	return func() {
 		if !halt() {
@@ -257,7 +261,7 @@ func (e *environment) exchange(ctx context.Context, q wasm.Request) (r wasm.Repl
 	}
 	e.idle()
 	e.memory = r.MaxMemory
-	e.process.fleet.answered()
+	e.fleet.answered()
 	return r
 }
 
@@ -278,7 +282,7 @@ func (e *environment) Rest() {
 	if !e.reusable {
 		return
 	}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(5 * patience)
 	_ = e.conn.SetDeadline(deadline) // fails only on what has failed
 	e.process.mu.Lock()
 	e.busy = true

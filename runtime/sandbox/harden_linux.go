@@ -29,7 +29,7 @@ func armour(h harden, compile bool, read, write string) (missing []string) {
 	lack("limit on descriptors", unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 8192, Max: 8192}))
 	if compile {
 		lack("limit on compile time", unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: compileCPU, Max: compileCPU + 2}))
-		lack("limit on compile memory", unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: compileMemory, Max: compileMemory}))
+		lack("limit on compile memory", unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: uint64(h.Memory), Max: uint64(h.Memory)}))
 	}
 	// A group of its own with all threads it has.
 	lack("low priority", unix.Setpriority(unix.PRIO_PGRP, 0, 5))

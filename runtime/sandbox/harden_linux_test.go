@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,5 +95,20 @@ func TestLandlockedChildRunsFunctions(t *testing.T) {
 	r := invoke(t, start(t, p, version(), nil), say(""), patient)
 	if r.Outcome != runtime.Done {
 		t.Errorf("%v %s %s", r.Outcome, r.ErrorType, r.ErrorMessage)
+	}
+}
+
+// The limit follows the environments that a process holds.
+func TestChildMayMapNoMoreThanItsEnvironmentsNeed(t *testing.T) {
+	p := loaded(t, newEngine(t), recursion())
+	for n := range 2 {
+		e := start(t, p, version(), nil)
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", e.process.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := fmt.Sprintf("Max data size             %d ", e.process.mapped()); !strings.Contains(string(b), line) {
+			t.Errorf("with %d environments: want %s in\n%s", n+1, line, b)
+		}
 	}
 }

@@ -3,15 +3,8 @@ package sandbox
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"syscall"
 )
-
-// ours says whether a file belongs to who we are.
-func ours(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid()
-}
 
 // identity tells a file from another in its place, and from itself before a change.
 func identity(info fs.FileInfo) string {

@@ -238,7 +238,7 @@ func (p *process) finish(d death) {
 	}
 	var busy []*environment
 	for e := range p.envs {
-		if e.busy {
+		if e.busy && !e.ahead {
 			busy = append(busy, e)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 type program struct {
 	engine *Engine
 	info   functions.Code
-	code   []byte // to compile it again, should the cache lose it
+	source *os.File // the module, to compile it again should the cache lose it
 
 	mu     sync.Mutex
 	fleets map[string]*fleet // by version
@@ -82,7 +83,8 @@ func (p *program) ahead() {
 
 // launch starts a process, whose native code the cache has just seen to be ours.
 func (p *program) launch(ctx context.Context) (*process, error) {
-	if _, err := p.engine.ready(ctx, p.code, nil); err != nil {
+	again := func() ([]byte, error) { return readSource(p.source, p.info.SHA256) }
+	if _, err := p.engine.ensure(ctx, p.info, again, func(runtime.Progress) {}); err != nil {
 		return nil, err
 	}
 	return p.engine.launch(p.info)
@@ -116,7 +118,7 @@ func (p *program) New(ctx context.Context, v functions.Version, logs runtime.Log
 	if err != nil {
 		return nil, err
 	}
-	e, err := child.open(ctx, v, logs)
+	e, err := child.open(ctx, v, logs, false)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +128,10 @@ func (p *program) New(ctx context.Context, v functions.Version, logs runtime.Log
 // Close ends the processes. Environments must be closed before.
 func (p *program) Close() error {
 	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
 	p.closed = true
 	all := []*process{p.spare}
 	for _, f := range p.fleets {
@@ -140,7 +146,7 @@ func (p *program) Close() error {
 			c.kill(death{reason: ended})
 		}
 	}
-	return nil
+	return p.source.Close()
 }
 
 // place finds or starts a process that is ready, with a place claimed in it.
@@ -279,7 +285,7 @@ func (f *fleet) warm() {
 		c.unclaim(nil)
 		return
 	}
-	if e, err := c.open(ctx, f.version, nil); err == nil {
+	if e, err := c.open(ctx, f.version, nil, true); err == nil {
 		_ = e.Close() // never fails
 	}
 }

@@ -57,6 +57,8 @@ type Options struct {
 	linger, waiting time.Duration
 	// grace is what a guest has beyond its deadline to stop by itself.
 	grace time.Duration
+	// compileMemory is the limit of a compile child, in bytes.
+	compileMemory int64
 }
 
 func (o Options) withDefaults() Options {
@@ -67,6 +69,7 @@ func (o Options) withDefaults() Options {
 	o.linger = cmp.Or(o.linger, 5*time.Second)
 	o.waiting = cmp.Or(o.waiting, 60*time.Second)
 	o.grace = cmp.Or(o.grace, 250*time.Millisecond)
+	o.compileMemory = cmp.Or(o.compileMemory, compileMemory)
 	o.Portable = o.Portable || goruntime.GOOS != "linux"
 	return o
 }
@@ -146,7 +149,10 @@ func (e *Engine) Load(ctx context.Context, code []byte, progress func(runtime.Pr
 	if err != nil {
 		return nil, info, err
 	}
-	p := &program{engine: e, info: info, code: code, fleets: map[string]*fleet{}}
+	p := &program{engine: e, info: info, fleets: map[string]*fleet{}}
+	if p.source, err = e.cache.source(info.SHA256); err != nil {
+		return nil, info, err
+	}
 	p.ahead()
 	return p, info, nil
 }
@@ -156,7 +162,6 @@ func (e *Engine) Check(ctx context.Context, code []byte, progress func(runtime.P
 	return e.ready(ctx, code, progress)
 }
 
-// ready sees to it that the cache has an entry for code that is as we left it.
 func (e *Engine) ready(ctx context.Context, code []byte, progress func(runtime.Progress)) (functions.Code, error) {
 	if progress == nil {
 		progress = func(runtime.Progress) {}
@@ -166,6 +171,12 @@ func (e *Engine) ready(ctx context.Context, code []byte, progress func(runtime.P
 	if len(code) > functions.MaxCode {
 		return info, fmt.Errorf("%w: %d bytes, at most %d are taken; strip it (-ldflags=-s for Go, strip for others)", functions.ErrCode, len(code), functions.MaxCode)
 	}
+	return e.ensure(ctx, info, func() ([]byte, error) { return code, nil }, progress)
+}
+
+// ensure sees to it that the cache has an entry of a module that is as we left it. It asks
+// for the module if it has not.
+func (e *Engine) ensure(ctx context.Context, info functions.Code, module func() ([]byte, error), progress func(runtime.Progress)) (functions.Code, error) {
 	mine, err := e.alone(ctx, info.SHA256)
 	if err != nil {
 		return info, err
@@ -176,8 +187,12 @@ func (e *Engine) ready(ctx context.Context, code []byte, progress func(runtime.P
 		progress(runtime.Progress{Stage: "compile", Done: info.Size, Total: info.Size})
 		return known, nil
 	}
-	if why := err.Error(); !isAbsent(err) {
-		e.opts.Logger.Warn("compiled code in the cache is not as it was left, it is compiled again", "code", info.SHA256, "reason", why)
+	if !isAbsent(err) {
+		e.opts.Logger.Warn("compiled code in the cache is not as it was left, it is compiled again", "code", info.SHA256, "reason", err)
+	}
+	code, err := module()
+	if err != nil {
+		return info, err
 	}
 	return e.compile(ctx, info, code, progress)
 }

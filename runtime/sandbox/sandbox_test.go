@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// patient is far more than anything takes: it tells an answer from a hang.
+const patient = 20 * time.Second
+
 func newEngine(t testing.TB, change ...func(*Options)) *Engine {
 	t.Helper()
 	o := Options{Logger: slog.New(slog.NewTextHandler(&testLog{t: t}, nil))}

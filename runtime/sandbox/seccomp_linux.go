@@ -52,6 +52,15 @@ func allowIf(filter []unix.SockFilter, number uintptr, arg uint32, mask, want ui
 	)
 }
 
+// allowThese lets a system call pass when an argument is one of some values.
+func allowThese(filter []unix.SockFilter, number uintptr, arg uint32, values ...uint32) []unix.SockFilter {
+	filter = append(filter, ifEqual(uint32(number), uint8(2+2*len(values))), load(dataArgs+8*arg))
+	for _, v := range values {
+		filter = append(filter, ifEqual(v, 1), answer(unix.SECCOMP_RET_ALLOW))
+	}
+	return append(filter, answer(refuse))
+}
+
 // writing are the bits of open's flags that do more than read.
 const writing = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND | (unix.O_TMPFILE &^ unix.O_DIRECTORY)
 
@@ -82,23 +91,25 @@ func firstFilter(compile bool) []unix.SockFilter {
 		load(dataArgs+8),
 		ifEqual(unix.RLIMIT_DATA, 1), answer(unix.SECCOMP_RET_ALLOW),
 		answer(refuse))
+	// Not F_SETOWN and F_SETSIG, by which a connection sends signals to whoever has the
+	// same user, other children or the server.
+	f = allowThese(f, unix.SYS_FCNTL, 1, unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_ADD_SEALS, unix.F_GET_SEALS)
 	// The runtime names its memory; becoming nobody costs the death signal.
-	f = append(f,
-		ifEqual(unix.SYS_PRCTL, 6),
-		load(dataArgs),
-		ifEqual(unix.PR_SET_VMA, 1), answer(unix.SECCOMP_RET_ALLOW),
-		ifEqual(unix.PR_SET_PDEATHSIG, 1), answer(unix.SECCOMP_RET_ALLOW),
-		answer(refuse))
+	f = allowThese(f, unix.SYS_PRCTL, 0, unix.PR_SET_VMA, unix.PR_SET_PDEATHSIG)
 	return append(f, answer(refuse))
 }
 
-// secondFilter comes on top of the first: what was needed to get ready is over.
+// secondFilter comes on top of the first, the stricter counts: what was needed to get
+// ready is over.
 func secondFilter() []unix.SockFilter {
 	f := begin()
 	for _, n := range append([]uintptr{unix.SYS_OPENAT, unix.SYS_SECCOMP, unix.SYS_SETRESUID, unix.SYS_SETRESGID, unix.SYS_SETGROUPS,
 		unix.SYS_GETDENTS64, unix.SYS_READLINKAT, unix.SYS_FACCESSAT}, openOfProcessor...) {
 		f = append(f, ifEqual(uint32(n), 1), answer(refuse))
 	}
+	// No more native code comes.
+	f = allowIf(f, unix.SYS_MMAP, 2, unix.PROT_EXEC, 0)
+	f = allowIf(f, unix.SYS_MPROTECT, 2, unix.PROT_EXEC, 0)
 	return append(f, answer(unix.SECCOMP_RET_ALLOW))
 }
 
@@ -110,7 +121,7 @@ var common = []uintptr{
 	unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_BRK, unix.SYS_MINCORE, unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_GETTIMEOFDAY,
 	unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_GETRANDOM,
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL,
-	unix.SYS_CLOSE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_FCNTL, unix.SYS_FSTAT, unix.SYS_LSEEK, unix.SYS_PREAD64, unix.SYS_PWRITE64,
+	unix.SYS_CLOSE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_FSTAT, unix.SYS_LSEEK, unix.SYS_PREAD64, unix.SYS_PWRITE64,
 	unix.SYS_MEMFD_CREATE, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_SPLICE, unix.SYS_SENDFILE,
 	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_PWAIT2, unix.SYS_EVENTFD2, unix.SYS_PIPE2, unix.SYS_PPOLL,
 	unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_SHUTDOWN,

@@ -37,6 +37,9 @@ func newStarter(o Options) (*starter, error) {
 		return nil, fmt.Errorf("sandbox: descriptors that children must not have: %w", err)
 	}
 	if len(s.command) == 0 {
+		if !asked.Load() {
+			return nil, errors.New("sandbox: this program cannot be started as a child: call sandbox.Child(os.Args) first thing in main, and in TestMain")
+		}
 		path, self, err := thisBinary()
 		if err != nil {
 			return nil, fmt.Errorf("sandbox: finding this program: %w", err)

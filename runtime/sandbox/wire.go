@@ -235,6 +235,13 @@ func appendReplyHead(dst []byte, number uint32, reusable bool, r *wasm.Reply, n 
 	return le.AppendUint64(dst, uint64(r.Duration))
 }
 
+// No processor takes more steps than this, and a guest that is stopped may have been
+// charged for one long one, a fill of all memory, that it did not get to.
+const (
+	stepsPerNanosecond = 16
+	longestStep        = 1 << 25
+)
+
 // decodeReply reads a reply and judges what can be judged here: numbers are cut to
 // what they can be. The body aliases b.
 func decodeReply(b []byte, number uint32, memory int64, took time.Duration) (r wasm.Reply, reusable bool, err error) {
@@ -246,9 +253,9 @@ func decodeReply(b []byte, number uint32, memory int64, took time.Duration) (r w
 		return r, false, broken("a reply to call %d, want %d", got, number)
 	}
 	flags := le.Uint32(b[4:])
-	r.Work = le.Uint64(b[8:])
 	r.MaxMemory = min(max(0, int64(le.Uint64(b[16:]))), memory)
 	r.Duration = min(max(0, time.Duration(le.Uint64(b[24:]))), took)
+	r.Work = min(le.Uint64(b[8:]), uint64(max(0, took))*stepsPerNanosecond+longestStep)
 	body := b[replyHead:]
 	if flags&replyFailed == 0 {
 		r.Body = body
@@ -368,6 +375,8 @@ type toldReport struct {
 type harden struct {
 	Portable   bool `json:"portable,omitempty"` // none: for systems that have none
 	NoLandlock bool `json:"noLandlock,omitempty"`
+	// Memory is the address space of a compile child in bytes.
+	Memory int64 `json:"memory,omitempty"`
 }
 
 func putDuration(b []byte, d time.Duration) { binary.LittleEndian.PutUint64(b, uint64(d)) }

@@ -42,6 +42,10 @@ func TestReplyIsCutToWhatItCanBe(t *testing.T) {
 	if err != nil || !reusable || r.MaxMemory != 128<<20 || r.Duration != time.Second || r.Work != 7 || string(r.Body) != "body" {
 		t.Errorf("%+v %v %v", r, reusable, err)
 	}
+	lies.Work = 1 << 63
+	if r, _, err := decodeReply(append(appendReplyHead(nil, 5, true, &lies, 4), lies.Body...)[frameHead:], 5, 128<<20, time.Second); err != nil || r.Work > 1<<35 {
+		t.Errorf("%d steps in a second, %v", r.Work, err)
+	}
 	if _, _, err := decodeReply(b, 6, 1, 1); !errors.Is(err, errFrame) {
 		t.Errorf("a reply to another call: %v", err)
 	}

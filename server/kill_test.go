@@ -48,7 +48,11 @@ func serve(dir string) int {
 	}
 	fmt.Println("http://" + s.Addr().String())
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	grace, err := time.ParseDuration(os.Getenv("WASMILL_TEST_GRACE"))
+	if err != nil {
+		grace = 30 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -385,3 +385,50 @@ func TestEnvironmentsThatDieIdleAreNotUsed(t *testing.T) {
 		}
 	})
 }
+
+// overtaken is a registry in which something happens to a function right after it has
+// said what it is.
+type overtaken struct {
+	*registry
+	next func()
+}
+
+func (o *overtaken) Version(ctx context.Context, name, qualifier string) (functions.Version, error) {
+	v, err := o.registry.Version(ctx, name, qualifier)
+	if next := o.next; next != nil {
+		o.next = nil
+		next()
+	}
+	return v, err
+}
+
+func TestPrewarmOvertakenByADeletionOrAnUpdateLeavesNothing(t *testing.T) {
+	for name, change := range map[string]func(r *registry){
+		"deletion": func(r *registry) { delete(r.versions, "f:"+functions.Unpublished) },
+		"update":   func(r *registry) { r.set(functions.Version{Function: "f", Revision: 2}) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &native{handle: takes(0)}
+			r := &registry{}
+			r.set(functions.Version{Function: "f", Revision: 1})
+			o := &overtaken{registry: r}
+			p := New(o, n, Options{})
+			o.next = func() {
+				change(r)
+				p.Changed("f")
+				synctest.Wait()
+			}
+			p.Prewarm(t.Context(), "f", "")
+			synctest.Wait()
+			if n.now().starts != 1 || n.now().environments != 0 || n.now().programs != 0 {
+				t.Errorf("%s: %+v", name, n.now())
+			}
+			if left := p.functions["f"]; name == "deletion" && left != nil {
+				t.Error("the pool still knows the function")
+			}
+			if err := p.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -58,6 +59,9 @@ type Options struct {
 	// MemoryBytes is what all environments may hold together, by what they
 	// really use. Defaults to three quarters of the machine's.
 	MemoryBytes int64
+	// ProcessBytes is what a version with environments holds besides them: the process
+	// they are in, where the engine has such. Defaults to 0.
+	ProcessBytes int64
 	// Idle is how long an environment waits for its next invocation before it is
 	// closed. Defaults to 5 minutes.
 	Idle time.Duration
@@ -93,7 +97,8 @@ type Pool struct {
 	end  context.CancelCauseFunc
 	work sync.WaitGroup // loads and checks in the background
 
-	warming chan struct{} // a token for each environment that is started ahead
+	warming  chan struct{} // a token for each environment that is started ahead
+	starting chan struct{} // a token for each that is started at all, see turn
 
 	reserving sync.Mutex // held while what one function has reserved is asked and noted
 
@@ -115,7 +120,7 @@ type Pool struct {
 // what functions have reserved.
 func New(r Registry, e Engine, o Options) *Pool {
 	p := &Pool{
-		registry: r, engine: e, opts: o.withDefaults(), warming: make(chan struct{}, warmAtOnce),
+		registry: r, engine: e, opts: o.withDefaults(), warming: make(chan struct{}, warmAtOnce), starting: make(chan struct{}, max(4, 2*goruntime.NumCPU())),
 		sets: map[key]*set{}, functions: map[string]*function{}, warned: map[key]uint32{}, quiet: make(chan struct{}),
 	}
 	p.life, p.end = context.WithCancelCause(context.Background())
@@ -268,7 +273,13 @@ func (p *Pool) Prepare(ctx context.Context, v functions.Version, code []byte, pr
 	return nil
 }
 
-// Warm loads the code of versions in the background, one after the other: after
+// checker is what an [Engine] may be besides: it compiles code without readying it to
+// run, which may take a process.
+type checker interface {
+	Check(ctx context.Context, code []byte, progress func(runtime.Progress)) (functions.Code, error)
+}
+
+// Warm compiles the code of versions in the background, one after the other: after
 // a restart the first invocations then find it compiled.
 func (p *Pool) Warm(versions []functions.Version) {
 	p.mu.Lock()
@@ -285,7 +296,9 @@ func (p *Pool) Warm(versions []functions.Version) {
 				continue
 			}
 			code, err := p.registry.Code(p.life, v.Code.SHA256)
-			if err == nil {
+			if c, ok := p.engine.(checker); ok && err == nil {
+				_, err = c.Check(p.life, code, nil)
+			} else if err == nil {
 				err = p.Prepare(p.life, v, code, nil)
 			}
 			if err != nil {

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -31,10 +30,9 @@ func (p *Pool) Prewarm(ctx context.Context, function, qualifier string) {
 		return
 	}
 	s, old := p.set(v)
-	need := cmp.Or(s.typical, firstMemory)
 	limit := v.Config.Concurrency
-	if s.environments == 0 && (limit == nil || s.f.environments < *limit) && p.memory+need <= p.opts.MemoryBytes && s.health.refuse(now) == "" {
-		e := p.place(s, need, now)
+	if s.environments == 0 && (limit == nil || s.f.environments < *limit) && p.memory+p.need(s) <= p.opts.MemoryBytes && s.health.refuse(now) == "" {
+		e := p.place(s, now)
 		e.began = now
 		s.uses++
 		p.work.Go(func() { p.warm(ctx, s, e) })
@@ -73,4 +71,9 @@ func (p *Pool) warm(ctx context.Context, s *set, e *environment) {
 	p.mu.Unlock()
 	old.close()
 	p.complain(s, pause, failures, reason)
+	if p.life.Err() == nil {
+		// What was deleted or changed between the question what it is and its place here
+		// would wait for invocations that never come.
+		p.sweep(s.version.Function)
+	}
 }

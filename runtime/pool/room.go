@@ -77,25 +77,37 @@ func (p *Pool) room(s *set, now time.Time, old *garbage) (*environment, string) 
 	if refusal := s.health.refuse(now); refusal != "" {
 		return nil, fmt.Sprintf("function %s: %s", s.f.name, refusal)
 	}
-	need := cmp.Or(s.typical, firstMemory)
-	for p.memory+need > p.opts.MemoryBytes && p.memory > 0 {
+	for p.memory > 0 {
+		need := p.need(s) // more, once the last of its own has gone
+		if p.memory+need <= p.opts.MemoryBytes {
+			break
+		}
 		from := p.victim(s.f)
 		if from == nil {
 			return nil, fmt.Sprintf("environments hold %d of %d MB, and function %s needs %d MB more", p.memory>>20, p.opts.MemoryBytes>>20, s.f.name, (need+1<<20-1)>>20)
 		}
 		p.evict(from, 0, old)
 	}
-	return p.place(s, need, now), ""
+	return p.place(s, now), ""
+}
+
+// need is what one more environment of s takes.
+func (p *Pool) need(s *set) int64 {
+	need := cmp.Or(s.typical, firstMemory)
+	if s.environments == 0 {
+		need += p.opts.ProcessBytes
+	}
+	return need
 }
 
 // place makes an environment of s, and counts it.
-func (p *Pool) place(s *set, need int64, now time.Time) *environment {
-	e := &environment{memory: need, made: now, probe: s.health.failures > patience}
+func (p *Pool) place(s *set, now time.Time) *environment {
+	e := &environment{memory: cmp.Or(s.typical, firstMemory), made: now, probe: s.health.failures > patience}
 	if e.probe {
 		s.health.probing = true
 	}
 	e.log = recorder{logs: s.f.logs, version: s.version.Version}
-	p.memory += need
+	p.memory += p.need(s)
 	s.environments++
 	s.f.environments++
 	return e
@@ -149,6 +161,8 @@ func (p *Pool) evict(s *set, i int, old *garbage) {
 // gone gives back what an environment held.
 func (p *Pool) gone(s *set, e *environment) {
 	p.memory -= e.memory
-	s.environments--
+	if s.environments--; s.environments == 0 {
+		p.memory -= p.opts.ProcessBytes
+	}
 	s.f.environments--
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -172,13 +173,19 @@ func (p *Pool) use(s *set, e *environment, c *call, from origin, now time.Time) 
 	e.began, e.served, e.rested = now, from, false
 }
 
-// start loads the program if need be and starts e.
+// start loads the program if need be and starts e, when its turn comes. What it waits
+// for that is not part of the start-up, which has a limit.
 func (p *Pool) start(ctx context.Context, s *set, e *environment) (err error) {
 	defer func() {
 		if bug := recover(); bug != nil { // as in invoke
 			err = fmt.Errorf("bug in the engine: %v\n%s", bug, debug.Stack())
 		}
 	}()
+	turn, err := p.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer turn()
 	program, err := p.load(ctx, s)
 	if err != nil {
 		return err
@@ -192,6 +199,27 @@ func (p *Pool) start(ctx context.Context, s *set, e *environment) (err error) {
 	}
 	e.took = time.Since(began)
 	return err
+}
+
+// longTurn is how long others wait at most for one start-up among those that may go
+// on at once: code may have to be compiled first, or a function's own start-up hang.
+const longTurn = 2 * time.Second
+
+// turn waits until a start-up may begin. Each of them keeps a core busy; when a server
+// comes up, hundreds would make each other late, and the last would be cut off by a
+// limit that is meant for one. The caller calls done.
+func (p *Pool) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case p.starting <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	back := sync.OnceFunc(func() { <-p.starting })
+	long := time.AfterFunc(longTurn, back)
+	return func() {
+		long.Stop()
+		back()
+	}, nil
 }
 
 // load waits for the program of s, and begins loading it if nobody has. The

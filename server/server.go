@@ -190,7 +190,19 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	out := door.New(door.Options{Endpoint: strings.TrimPrefix(s.Endpoint(), "http://"), Logger: component("door")})
+	// Functions come to a listener of their own, whatever name they call us by: the
+	// API of the command line is not for them.
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("%w for functions: %w", ErrListen, err)
+	}
+	s.stop.add("address for functions", func(context.Context) error {
+		if err := inner.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	out := door.New(door.Options{Endpoint: strings.TrimPrefix(s.Endpoint(), "http://"), Behind: inner.Addr().(*net.TCPAddr).AddrPort(), Logger: component("door")})
 	engine, err := sandbox.New(ctx, sandbox.Options{Options: wasm.Options{CacheDir: cache, Endpoint: s.Endpoint(), Dialer: out}, Logger: component("sandbox")})
 	if err != nil {
 		return err
@@ -235,12 +247,13 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	}
 
 	// 4: face
-	face := admin.New(admin.Deps{
+	deps := admin.Deps{
 		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters}, Replayer: replayFace{registry, runner},
 		Metrics: meters.Handler(), Healthy: healthy(nd), NoRoom: noRoom, Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset, Hosts: s.hosts(),
 		Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
-	})
-	s.serve(ln, face)
+	}
+	s.serve("listener for functions", inner, admin.ForFunctions(deps))
+	s.serve("listener", ln, admin.New(deps))
 	return nil
 }
 
@@ -275,18 +288,18 @@ func (s *Server) run(what string, logger *slog.Logger, run func(context.Context)
 }
 
 // serve answers HTTP until it is stopped.
-func (s *Server) serve(ln net.Listener, h http.Handler) {
+func (s *Server) serve(what string, ln net.Listener, h http.Handler) {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug)}
 	done := make(chan struct{}) // closed when Serve has returned
 	go func() {
 		defer close(done)
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			s.config.Logger.Error("the listener ended by itself", "error", err)
+			s.config.Logger.Error("the "+what+" ended by itself", "error", err)
 			s.Shutdown()
 		}
 	}()
-	s.stop.add("listener", func(ctx context.Context) error {
+	s.stop.add(what, func(ctx context.Context) error {
 		ctx, cancel := early(ctx)
 		defer cancel()
 		err := srv.Shutdown(ctx)

@@ -255,6 +255,22 @@ func New(d Deps) http.Handler {
 	return h.guarded(mux)
 }
 
+// ForFunctions returns what answers in place of the API to functions: it may not be
+// theirs, and only whether the server is healthy may be asked.
+func ForFunctions(d Deps) http.Handler {
+	h := &handler{Deps: d, guard: http.NewCrossOriginProtection()}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathHealth, func(w http.ResponseWriter, r *http.Request) {
+		if err := h.health(w, r); err != nil {
+			h.fail(w, r, err)
+		}
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		h.fail(w, r, newError(CodeForPeople, "%s %s: functions may not call this", r.Method, r.URL.Path))
+	})
+	return h.guarded(mux)
+}
+
 // caught turns a panic into an answer and a line of the log; the server goes on.
 func (h *handler) caught(w http.ResponseWriter, r *http.Request) {
 	p := recover()

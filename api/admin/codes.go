@@ -50,6 +50,7 @@ const (
 	CodeInput        = "WM1012"
 	CodeVersion      = "WM1013"
 	CodeForeignHost  = "WM1014"
+	CodeForPeople    = "WM1015"
 
 	CodeStreamNotFound = "WM2001"
 	CodeStreamExists   = "WM2002"
@@ -144,6 +145,9 @@ var Codes = []Code{
 	{CodeForeignHost, Invalid, 403, false, "The server is not to be called by that name",
 		"The Host of the request is neither a name of this machine (an address like 127.0.0.1, localhost, host.docker.internal, localhost.localstack.cloud) nor one the server was told of. The API has no password, and a web page could have its own name resolve to this machine to reach it through your browser. A server that listens on an address of a network also takes IP addresses. Other names, of a container for instance, are given with --allow-host or, separated by commas, in WASMILL_ALLOW_HOST.",
 		[]Action{{"allow the name, if it is yours", "wasmill up --allow-host NAME"}, {"or call the server under localhost or an IP address", ""}}},
+	{CodeForPeople, Invalid, 403, false, "Functions may not call this API",
+		"A function reaches the server's endpoint for the AWS APIs that it serves. This API has no password, and who may call it may change any function, its own allow list included.",
+		[]Action{{"emit records by what the function returns", "wasmill fn update NAME --emit STREAM"}}},
 
 	{CodeStreamNotFound, NotFound, 404, false, "No such stream",
 		"No stream bears that name. A stream that was deleted and created again is another one and starts empty.",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/runtime/door"
 	"github.com/wasmill/wasmill/stream"
 )
 
@@ -82,7 +83,7 @@ func (h *handler) createFunction(w http.ResponseWriter, r *http.Request) error {
 	spec.apply(&c)
 	return h.deploy(w, r, func(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error) {
 		v, warnings, err := h.Functions.Create(ctx, name, code, c, progress)
-		return v, h.warnTargets(ctx, warnings, v, err), err
+		return v, h.warnTargets(ctx, append(warnings, doubts(c.Allow)...), v, err), err
 	})
 }
 
@@ -170,9 +171,22 @@ func (h *handler) updateConfig(w http.ResponseWriter, r *http.Request) error {
 	if spec.Emits != nil {
 		warnings = h.warnTargets(r.Context(), warnings, v, nil)
 	}
+	if spec.Allow != nil {
+		warnings = append(warnings, doubts(v.Config.Allow)...)
+	}
 	view := viewFunction(v)
 	writeJSON(w, http.StatusOK, DeployLine{Function: &view, Warnings: warnings})
 	return nil
+}
+
+// doubts are warnings of patterns that reach less than they look like.
+func doubts(allow []string) (warnings []string) {
+	for _, pattern := range allow {
+		if text := door.Doubt(pattern); text != "" {
+			warnings = append(warnings, "allow: "+text)
+		}
+	}
+	return warnings
 }
 
 // warnTargets adds a warning for each stream that v may emit to and that does

@@ -50,6 +50,9 @@ type Options struct {
 	// Endpoint is host:port of this server, which every function may dial.
 	// Defaults to none.
 	Endpoint string
+	// Behind is where a function's connections to Endpoint go, if that is another
+	// listener. Defaults to Endpoint itself.
+	Behind netip.AddrPort
 	// Resolver defaults to the machine's.
 	Resolver Resolver
 	// Roots are the certificates that functions trust, as PEM. Defaults to those
@@ -167,6 +170,9 @@ func (d *Door) through(ctx context.Context, v functions.Version, to place) (*net
 
 // connectOurs dials this server's own endpoint, whatever address that is.
 func (d *Door) connectOurs(ctx context.Context, ours place) (*net.TCPConn, error) {
+	if b := d.o.Behind; b.IsValid() {
+		return connect(ctx, place{addr: b.Addr(), port: b.Port()}, []netip.Addr{b.Addr()})
+	}
 	if ours.addr.IsValid() {
 		return connect(ctx, ours, []netip.Addr{ours.addr})
 	}

@@ -344,6 +344,13 @@ func TestOwnEndpointIsDialledWithoutLeave(t *testing.T) {
 		t.Errorf("beside the endpoint: %v", err)
 	}
 
+	behind := New(Options{Endpoint: "127.0.0.1:1", Behind: netip.MustParseAddrPort("127.0.0.1:" + port), Resolver: named(nil)})
+	dialed(t, behind, function("127.0.0.1:1"), "127.0.0.1:1") // whatever the list says
+	dialed(t, behind, function(), "localhost:1")
+	if _, err := behind.Dial(t.Context(), function(), "127.0.0.1:"+port); kind(t, err) != runtime.DialNotAllowed {
+		t.Errorf("behind the endpoint: %v", err)
+	}
+
 	byName := New(Options{Endpoint: "mill:" + port, Resolver: named(map[string][]string{"mill": {"127.0.0.1"}})})
 	dialed(t, byName, function(), "mill:"+port)
 	if _, err := byName.Dial(t.Context(), function(), "127.0.0.1:"+port); kind(t, err) != runtime.DialNotAllowed {

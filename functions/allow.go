@@ -68,6 +68,12 @@ func ParseAllow(pattern string) (Allow, error) {
 // splitPattern takes HOST:PORT apart; an IPv6 address or network has brackets
 // around its address.
 func splitPattern(pattern string) (host, port string, err error) {
+	switch {
+	case strings.Contains(pattern, "://"):
+		return "", "", errors.New("want HOST:PORT without a scheme, like opensearch:9200")
+	case strings.ContainsAny(pattern, ", "):
+		return "", "", errors.New("want one HOST:PORT: for more of them repeat the flag, or the list in wasmill.toml has more items")
+	}
 	at := strings.LastIndexByte(pattern, ':')
 	if at <= 0 || at == len(pattern)-1 || strings.HasSuffix(pattern[:max(at, 0)], ":") {
 		return "", "", errors.New("want HOST:PORT, like opensearch:9200")

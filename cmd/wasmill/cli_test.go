@@ -322,6 +322,33 @@ func TestUpIsToldOfFurtherNames(t *testing.T) {
 	nowhere(t).fails(2, admin.CodeUsage, "up", "--memory", "--allow-host", "http://mill:80")
 }
 
+// TestWhatAKilledServerLeftStopsNoOther: its process id may be that of another
+// process, or of one that has ended and that nobody has waited for.
+func TestWhatAKilledServerLeftStopsNoOther(t *testing.T) {
+	t.Setenv("WASMILL_TEST_AS_MAIN", "1")
+	ended := exec.Command(os.Args[0], "-test.run=^$")
+	if err := ended.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer ended.Wait()
+	for name, pid := range map[string]int{"of another process": os.Getpid(), "of one that has ended": ended.Process.Pid} {
+		w := nowhere(t)
+		dir := filepath.Join(t.TempDir(), "data")
+		w.vars["WASMILL_DATA"] = dir
+		delete(w.vars, "WASMILL_ENDPOINT")
+		w.ok("up", "--detach", "--listen", ":0")
+		w.ok("down")
+		if err := (state{PID: pid, Endpoint: "http://127.0.0.1:1"}).write(dir); err != nil {
+			t.Fatal(err)
+		}
+		if o := w.run("up", "--detach", "--listen", ":0"); o.status != 0 {
+			t.Errorf("a state %s: %+v", name, o)
+			continue
+		}
+		w.ok("down")
+	}
+}
+
 func TestUpDetachedSaysWhyItDidNotStart(t *testing.T) {
 	t.Setenv("WASMILL_TEST_AS_MAIN", "1")
 	w := nowhere(t)

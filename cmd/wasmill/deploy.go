@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -272,8 +273,7 @@ func (c *cli) plan(ctx context.Context, j *job, o project.Options) (project.Plan
 func (c *cli) find(ctx context.Context, function string) (found project.Found, err error) {
 	switch v, err := c.server().Function(ctx, function, ""); {
 	case err == nil:
-		found.Function = &project.Function{Name: v.Name, Digest: v.SHA256, Config: functions.Config{Timeout: time.Duration(v.Timeout), Memory: v.MemoryMB,
-			Environment: v.Environment, Description: v.Description, Emits: v.Emits, Allow: v.Allow, Isolation: v.Isolation, Concurrency: v.Concurrency}}
+		found.Function = &project.Function{Name: v.Name, Digest: v.SHA256, Config: configOf(v)}
 	case !hasCode(err, admin.CodeFunctionNotFound):
 		return found, err
 	}
@@ -303,6 +303,11 @@ func (c *cli) find(ctx context.Context, function string) (found project.Found, e
 		}
 	}
 	return found, nil
+}
+
+func configOf(v admin.Function) functions.Config {
+	return functions.Config{Timeout: time.Duration(v.Timeout), Memory: v.MemoryMB, Environment: v.Environment, Description: v.Description, Emits: v.Emits,
+		Allow: v.Allow, Isolation: v.Isolation, Concurrency: v.Concurrency}
 }
 
 // refused is the error of a plan that must not be carried out.
@@ -405,11 +410,43 @@ func (c *cli) deployPlan(ctx context.Context, j *job, plan project.Plan, timeout
 	} else {
 		c.say("deployed %s in %s%s", fn.Name, span(time.Since(start)), standing(all))
 		if len(all) > 0 && plan.Steps[0].Action == project.Create {
-			c.say("  next: wasmill stream put %s --data '{\"hello\":\"world\"}' --key 1", all[0].Stream)
+			data, key := `{"hello":"world"}`, "1"
+			if event := filepath.Join(j.dir, filepath.FromSlash(eventFile)); testRecord(event, &data, &key) {
+				c.say("  next: wasmill fn invoke %s --event %s --tail", fn.Name, quoteAll([]string{event})[0])
+				c.say("        wasmill stream put %s --data %s --key %s", all[0].Stream, quoteAll([]string{data})[0], quoteAll([]string{key})[0])
+			} else {
+				c.say("  next: wasmill stream put %s --data %s --key %s", all[0].Stream, quoteAll([]string{data})[0], key)
+			}
 			c.say("  undo: %s", ofFolder("rm", j.dir))
 		}
 	}
 	return c.done(map[string]any{"plan": plan, "changed": len(plan.Steps) > 0, "function": fn, "triggers": notNil(all)}, nil)
+}
+
+// testRecord takes data and key from the first record of a project's test event, so
+// that what is suggested is what the function takes.
+func testRecord(event string, data, key *string) bool {
+	b, err := os.ReadFile(event)
+	if err != nil {
+		return false
+	}
+	var e struct {
+		Records []struct {
+			Kinesis struct {
+				PartitionKey string
+				Data         []byte
+			}
+		}
+	}
+	if json.Unmarshal(b, &e) != nil || len(e.Records) == 0 {
+		return false
+	}
+	first := e.Records[0].Kinesis
+	if len(first.Data) == 0 || len(first.Data) > mostData || first.PartitionKey == "" || oneLine(first.Data) != string(first.Data) {
+		return false
+	}
+	*data, *key = string(first.Data), first.PartitionKey
+	return true
 }
 
 func standing(all []admin.Trigger) string {

@@ -147,7 +147,17 @@ func (c *cli) dlqShow() *cobra.Command {
 			if payload := l.Payload(); json.Valid(payload) {
 				data.JSON = payload
 			}
-			return c.done(data, func(w io.Writer) { showLetter(w, l) })
+			if err := c.done(data, func(w io.Writer) { showLetter(w, l) }); err != nil {
+				return err
+			}
+			if place := placeToAllow(l.ErrorMessage); place != "" && !c.json {
+				if fn, err := c.server().Function(cmd.Context(), l.Function, ""); err == nil {
+					for _, a := range allowActions(fn, place) {
+						c.say("  - %s", strings.TrimSuffix(a.Text+": "+a.Command, ": "))
+					}
+				}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the record's data and nothing else")

@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/wasmill/wasmill/api/admin"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
 )
@@ -73,7 +73,11 @@ func (c *cli) eventGen() *cobra.Command {
 			}
 			text.WriteByte('\n')
 			if output != "" && output != "-" {
-				if err := os.WriteFile(output, text.Bytes(), 0o644); err != nil {
+				if err := writeNew(output, text.String()); hasCode(err, admin.CodeProjectExists) {
+					e := admin.NewError(admin.CodeInput, "%s is there already, and stays as it is", output).With("file", output)
+					e.Actions = []admin.Action{{Text: "name another file with -o, or remove that one first"}}
+					return e
+				} else if err != nil {
 					return err
 				}
 				c.say("wrote %s: an event of %s", output, plural(count, map[string]string{"kinesis": "record", "sqs": "message", "dynamodb": "change"}[args[0]]))

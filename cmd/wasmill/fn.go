@@ -13,6 +13,7 @@ import (
 
 	"github.com/wasmill/wasmill/api/admin"
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/internal/project"
 )
 
 func (c *cli) fn() *cobra.Command {
@@ -39,9 +40,9 @@ func (f *fnFlags) add(c *cli, cmd *cobra.Command) {
 	fs.StringVar(&f.memory, "memory", "", "of one environment, 128MB to 10240MB; a bare number is of MB (default 128MB)")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "environment variable `NAME=VALUE`; repeat it; together they replace all there were")
 	fs.StringArrayVar(&f.emits, "emit", nil, "a `stream` it may emit records to; repeat it; together they replace all there were, '' is none")
-	fs.StringArrayVar(&f.allow, "allow", nil, "a place it may dial, `HOST:PORT`; repeat it; together they replace all there were, '' is none")
+	fs.StringArrayVar(&f.allow, "allow", nil, "a place it may dial, `HOST:PORT`; repeat it; together they replace all there were (fn get shows them), '' is none")
 	fs.StringVar(&f.isolation, "isolation", "", "what a call finds in memory: environment (what earlier ones left) or invocation (nothing) (default environment)")
-	fs.StringVar(&f.concurrency, "concurrency", "", "the most calls at once, kept free for it: a number, or none for no such limit (default none)")
+	fs.StringVar(&f.concurrency, "concurrency", "", "the most calls at once, kept free for it: a number, 0 to let none run, or none for no such limit (default none)")
 	fs.StringVar(&f.description, "description", "", "free `text`")
 	cmd.RegisterFlagCompletionFunc("emit", c.flagNames(streamNames))
 	cmd.RegisterFlagCompletionFunc("isolation", cobra.FixedCompletions([]string{string(functions.IsolationEnvironment), string(functions.IsolationInvocation)}, cobra.ShellCompDirectiveNoFileComp))
@@ -186,6 +187,9 @@ func (c *cli) deploy(do func(func(admin.Progress)) (admin.Function, []string, er
 	shown := c.progress()
 	defer shown.clear()
 	return do(func(p admin.Progress) {
+		if !c.moving() {
+			return // a line that is not painted over says nothing
+		}
 		shown.show(func() string {
 			if p.Total > 0 && p.Done > 0 {
 				return fmt.Sprintf("%s %d %%", p.Stage, 100*p.Done/p.Total)
@@ -200,7 +204,9 @@ func (c *cli) fnUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update NAME [FILE.wasm|DIR]", Short: "Give a function new code, or other settings", Args: takes("NAME", "[FILE.wasm|DIR]"), ValidArgsFunction: c.names(functionNames),
 		Long: help("Changes $LATEST: its code where a module or folder is named, and the settings that are named. Published",
-			"versions never change. Calls under way end on the old code."),
+			"versions never change. Calls under way end on the old code. It prints what differs.",
+			"",
+			"--allow, --emit and --env replace the whole list: repeat the flag for all that is to stay."),
 		Example: "  wasmill fn update enrich ./handler\n  wasmill fn update enrich --timeout 30s",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, err := flags.spec(cmd)
@@ -214,6 +220,7 @@ func (c *cli) fnUpdate() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			before := v
 			var warnings []string
 			if spec != (admin.FunctionSpec{}) {
 				if v, warnings, err = c.server().UpdateConfig(cmd.Context(), args[0], spec); err != nil {
@@ -236,7 +243,16 @@ func (c *cli) fnUpdate() *cobra.Command {
 			for _, w := range warnings {
 				c.warn(w)
 			}
-			c.say("updated function %s", v.Name)
+			var changes []project.Change
+			if before.SHA256 != v.SHA256 {
+				changes = append(changes, project.Change{Setting: "code", From: short(before.SHA256), To: short(v.SHA256)})
+			}
+			step := project.Step{Action: project.Update, Kind: project.OfFunction, Name: v.Name, Changes: append(changes, project.FunctionChanges(configOf(before), configOf(v))...)}
+			if len(step.Changes) == 0 {
+				c.say("nothing to change: function %s is so already", v.Name)
+			} else {
+				c.say("updated function %s", strings.TrimPrefix(step.Line(), "~ function "))
+			}
 			return c.done(v, nil)
 		},
 	}

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,11 +52,13 @@ func (c *cli) fnInvoke() *cobra.Command {
 			if len(keys) > max(1, len(records)) || len(keys) > 0 && len(records) == 0 {
 				return usageError{errors.New("--key is of a --record: want no more of them than records")}
 			}
-			payload, err := []byte(data), error(nil)
+			payload, from, err := []byte(data), "--data", error(nil)
 			switch {
 			case file == "-":
+				from = "standard input"
 				payload, err = readAll(c.in)
 			case file != "":
+				from = file
 				payload, err = os.ReadFile(file)
 			case len(records) > 0:
 				payload = kinesisEvent(records, keys, time.Now())
@@ -59,8 +66,10 @@ func (c *cli) fnInvoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(payload) > 0 && !json.Valid(payload) {
-				return admin.NewError(admin.CodeInput, "the payload is not JSON")
+			if given > 0 {
+				if err := isEvent(payload, from, args[0]); err != nil {
+					return err
+				}
 			}
 			if k := invocationType(kind); k != "requestresponse" {
 				return c.notInvoked(cmd, k, args[0], qualifier, payload)
@@ -71,6 +80,7 @@ func (c *cli) fnInvoke() *cobra.Command {
 			}
 			failed := invocationError(v)
 			if failed != nil {
+				c.remedy(cmd.Context(), failed, v)
 				failed.With("invocation", v)
 				c.after = logEnd(v)
 				return failed
@@ -105,6 +115,80 @@ func (c *cli) fnInvoke() *cobra.Command {
 	return cmd
 }
 
+// isEvent says what is wrong with a payload that somebody gave.
+func isEvent(payload []byte, from, function string) error {
+	var raw json.RawMessage
+	err := json.Unmarshal(payload, &raw)
+	if err == nil {
+		return nil
+	}
+	e := admin.NewError(admin.CodeInput, "%s is not JSON: %v", from, err)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		e.Message += fmt.Sprintf(", at byte %d of %d", syntax.Offset, len(payload))
+		e.With("offset", syntax.Offset)
+	}
+	if len(bytes.TrimSpace(payload)) == 0 {
+		e.Message = from + " is empty; want an event in JSON, {} at the least"
+	}
+	e.Actions = []admin.Action{{Text: "call it with a stream's event of any data", Command: "wasmill fn invoke " + function + " --record TEXT"},
+		{Text: "or write an event, and change what is to be other", Command: "wasmill event gen kinesis --data TEXT -o event.json"}}
+	return e
+}
+
+// allowHint finds what the door says would have to be allowed.
+var allowHint = regexp.MustCompile(`fn update --allow (\S+)`)
+
+func placeToAllow(message string) string {
+	if hint := allowHint.FindStringSubmatch(message); hint != nil {
+		return strings.TrimRight(hint[1], `"'),.;`)
+	}
+	return ""
+}
+
+// remedy puts commands into the error of a call that can be pasted as they are.
+func (c *cli) remedy(ctx context.Context, e *admin.Error, v admin.Invocation) {
+	place := placeToAllow(v.ErrorMessage)
+	if place == "" && v.Outcome != runtime.Throttled.String() {
+		return
+	}
+	fn, err := c.server().Function(ctx, v.Function, "")
+	if err != nil {
+		return // there is an error to tell of already
+	}
+	if place != "" {
+		e.Actions = slices.Insert(e.Actions, 0, allowActions(fn, place)...)
+		return
+	}
+	if fn.Concurrency != nil {
+		more := strconv.Itoa(2 * *fn.Concurrency)
+		text := fmt.Sprintf("let more than %s run at once", plural(*fn.Concurrency, "call"))
+		if *fn.Concurrency == 0 {
+			more, text = "none", "its concurrency is 0, so that no call runs; let calls run again"
+			e.Actions = nil // calling again is in vain
+		}
+		e.Do(text, "wasmill fn update "+fn.Name+" --concurrency "+more)
+	}
+}
+
+// allowActions say how a place comes onto the list of what a function may dial.
+func allowActions(fn admin.Function, place string) []admin.Action {
+	all := slices.Clone(fn.Allow)
+	if !slices.Contains(all, place) {
+		all = append(all, place)
+	}
+	command, items := "wasmill fn update "+fn.Name, make([]string, len(all))
+	for i, pattern := range all {
+		command += " --allow " + quoteAll([]string{pattern})[0]
+		items[i] = strconv.Quote(pattern)
+	}
+	text := "allow it"
+	if len(fn.Allow) > 0 {
+		text += ", beside what is allowed already"
+	}
+	return []admin.Action{{Text: text, Command: command},
+		{Text: fmt.Sprintf("or, where wasmill.toml says it, put this above its first [[trigger]] and deploy: allow = [%s]", strings.Join(items, ", "))}}
+}
+
 // notInvoked serves the types of invocation that call nothing.
 func (c *cli) notInvoked(cmd *cobra.Command, kind, name, qualifier string, payload []byte) error {
 	switch kind {
@@ -115,6 +199,11 @@ func (c *cli) notInvoked(cmd *cobra.Command, kind, name, qualifier string, paylo
 		}
 		if len(payload) > triggers.MaxPayload {
 			return admin.NewError(admin.CodeTooLarge, "the payload has %s; want at most %s", size(int64(len(payload))), size(triggers.MaxPayload))
+		}
+		if v.Concurrency != nil && *v.Concurrency == 0 {
+			c.say("function %s, version %s, would be throttled: its concurrency is 0, so that no call runs; nothing was called", v.Name, v.Version)
+			c.say("  next: wasmill fn update %s --concurrency none", v.Name)
+			return c.done(map[string]any{"function": v.Name, "version": v.Version, "called": false, "throttled": true}, nil)
 		}
 		c.say("function %s, version %s, would be called with %s of JSON; nothing was called", v.Name, v.Version, size(int64(max(len(payload), len("{}")))))
 		return c.done(map[string]any{"function": v.Name, "version": v.Version, "called": false}, nil)
@@ -176,10 +265,21 @@ func kinesisEvent(records, keys []string, now time.Time) []byte {
 }
 
 // logEnd is the end of what a failed call wrote: a Go program that runs out of
-// memory dumps all of its goroutines.
+// memory dumps all of its goroutines. What was said of the failure itself, in
+// Lambda's form and in ours, is told already but for its stack.
 func logEnd(v admin.Invocation) string {
 	const most = 20
-	lines := strings.Split(strings.TrimRight(printable(v.Log), "\n"), "\n")
+	var lines []string
+	for line := range strings.SplitSeq(strings.TrimRight(printable(v.Log), "\n"), "\n") {
+		if stack, is := ofFailure(line, v); is {
+			lines = append(lines, stack...)
+			continue
+		}
+		lines = append(lines, line)
+	}
+	if len(lines) == 0 {
+		return ""
+	}
 	if lines[0] == "" && len(lines) == 1 {
 		return ""
 	}
@@ -189,6 +289,31 @@ func logEnd(v admin.Invocation) string {
 		heading = fmt.Sprintf("the last %d lines it wrote (all of them: wasmill fn logs %s --request %s):", most, v.Function, v.ID)
 	}
 	return heading + "\n  " + strings.Join(lines, "\n  ") + "\n"
+}
+
+// ofFailure says whether a line of a call's log is what the runtime of its language,
+// or the server, tells of its failure, and gives the stack in it.
+func ofFailure(line string, v admin.Invocation) (stack []string, is bool) {
+	whole := v.ErrorType + ": " + v.ErrorMessage
+	if line == printable(whole) {
+		return nil, true
+	}
+	at := strings.IndexByte(line, '{')
+	if at < 0 {
+		return nil, false
+	}
+	var told struct {
+		ErrorType, ErrorMessage string
+		Stack                   []string          // of JavaScript
+		StackTrace              []json.RawMessage // of Go
+	}
+	if json.Unmarshal([]byte(line[at:]), &told) != nil || told.ErrorType != v.ErrorType || told.ErrorMessage != v.ErrorMessage || len(told.StackTrace) > 0 {
+		return nil, false
+	}
+	if len(told.Stack) > 0 && told.Stack[0] == whole {
+		return told.Stack[1:], true
+	}
+	return told.Stack, true
 }
 
 // invocationError is the error of an invocation that did not end well.

@@ -37,6 +37,24 @@ func TestWhatAFunctionMayReachAndShare(t *testing.T) {
 	if v := data[admin.Function](w, "fn", "update", "f", "--concurrency", "0"); v.Concurrency == nil || *v.Concurrency != 0 {
 		t.Errorf("%+v", v)
 	}
+	// What is replaced is seen, and what is not reached is warned of.
+	for _, tt := range []struct{ args, want string }{
+		{"--allow a:1", "updated function f: allow a:1"},
+		{"--allow b:1 --timeout 7s", "updated function f: timeout 5s -> 7s, allow a:1 -> b:1"},
+		{"--allow b:1", "nothing to change: function f is so already"},
+		{"--allow 127.0.0.0/8:4790", `warning: allow: "127.0.0.0/8:4790" reaches nothing`},
+		{"--allow *:*", `"*:*" reaches public addresses only`},
+	} {
+		if o := w.run(append([]string{"fn", "update", "f"}, strings.Fields(tt.args)...)...); o.status != 0 || !strings.Contains(o.err, tt.want) {
+			t.Errorf("%s: %+v, want %q", tt.args, o, tt.want)
+		}
+	}
+	if o := w.run("fn", "update", "f", "--timeout", "8s"); strings.Contains(o.err, "warning") {
+		t.Errorf("warned of what was not changed: %s", o.err)
+	}
+	if o := w.run("fn", "create", "g", code, "--allow", "169.254.0.0/16:80"); !strings.Contains(o.err, "reaches nothing") {
+		t.Errorf("%+v", o)
+	}
 	for _, bad := range [][]string{{"--allow", "opensearch"}, {"--allow", "", "--allow", "a:1"}, {"--isolation", "process"}, {"--concurrency", "-1"}, {"--concurrency", "many"}} {
 		w.fails(2, admin.CodeUsage, append([]string{"fn", "update", "f"}, bad...)...)
 	}
@@ -45,6 +63,10 @@ func TestWhatAFunctionMayReachAndShare(t *testing.T) {
 func TestDeployBringsWhatAFunctionMayReach(t *testing.T) {
 	w := newWorld(t)
 	const toml = "function = \"x\"\nsource = \"f.wasm\"\n"
+	doubted := w.folder("function = \"y\"\nsource = \"f.wasm\"\nallow = [\"*:*\"]\n", answers(`1`))
+	if o := w.run("deploy", doubted); o.status != 0 || !strings.Contains(o.err, "public addresses only") {
+		t.Errorf("%+v", o)
+	}
 	dir := w.folder(toml+"allow = [\"db:5432\"]\nisolation = \"invocation\"\nconcurrency = 2\n", answers(`1`))
 	if o := w.run("deploy", dir); o.status != 0 || !strings.Contains(o.err, "allow db:5432, isolation invocation, concurrency 2") {
 		t.Errorf("%+v", o)
@@ -83,6 +105,65 @@ func TestInvokeTypes(t *testing.T) {
 	}
 	w.fails(2, admin.CodeUsage, "fn", "invoke", "f", "--type", "later")
 	w.fails(2, admin.CodeUsage, "fn", "invoke", "f", "--event", event, "--data", "{}")
+	// What is given has to be JSON; only what is not given is {}.
+	w.ok("fn", "invoke", "f")
+	empty := w.file("empty.json", "\n")
+	for _, tt := range []struct {
+		in   string
+		args []string
+		want string
+	}{
+		{"", []string{"--event", "-"}, "standard input is empty"},
+		{" \n", []string{"--payload", "-"}, "standard input is empty"},
+		{"", []string{"--event", empty}, empty + " is empty"},
+		{"", []string{"--data", ""}, "--data is empty"},
+		{"hello", []string{"--event", "-"}, "standard input is not JSON: invalid character 'h' looking for beginning of value, at byte 1 of 5"},
+		{"", []string{"--data", `{"a":}`}, "--data is not JSON"},
+	} {
+		w.in = tt.in
+		if o := w.fails(1, admin.CodeInput, append([]string{"fn", "invoke", "f"}, tt.args...)...); !strings.Contains(o.err, tt.want) || !strings.Contains(o.err, "wasmill fn invoke f --record TEXT") || !strings.Contains(o.err, "wasmill event gen") {
+			t.Errorf("%v: %s, want %q", tt.args, o.err, tt.want)
+		}
+	}
+	// A function that may not run says what lets it.
+	w.ok("fn", "update", "f", "--concurrency", "0")
+	if o := w.fails(1, admin.CodeThrottled, "fn", "invoke", "f"); !strings.Contains(o.err, "wasmill fn update f --concurrency none") || strings.Contains(o.err, "in a moment") {
+		t.Errorf("%s", o.err)
+	}
+	if o := w.run("fn", "invoke", "f", "--type", "dry-run"); o.status != 0 || !strings.Contains(o.err, "would be throttled: its concurrency is 0") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestWhatIsSaidOfAFailure(t *testing.T) {
+	v := admin.Invocation{ErrorType: "TypeError", ErrorMessage: "no"}
+	tests := []struct {
+		name, log, want string
+	}{
+		{"nothing", "", ""},
+		{"the server's line is told already", "one\nTypeError: no\ntwo\n", "it wrote:\n  one\n  two\n"},
+		{"of JavaScript's there is the stack", "ERROR\tInvoke Error \t{\"errorType\":\"TypeError\",\"errorMessage\":\"no\",\"stack\":[\"TypeError: no\",\"    at f (index.mjs:1)\"]}\n", "it wrote:\n      at f (index.mjs:1)\n"},
+		{"Go's without a stack has nothing more", "2026/01/01 {\"errorMessage\":\"no\",\"errorType\":\"TypeError\"}\n", ""},
+		{"another error's stays", "{\"errorMessage\":\"yes\",\"errorType\":\"TypeError\"}\n", "it wrote:\n  {\"errorMessage\":\"yes\",\"errorType\":\"TypeError\"}\n"},
+	}
+	for _, tt := range tests {
+		v.Log = tt.log
+		if got := logEnd(v); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestARefusedDialSaysWhatAllowsIt(t *testing.T) {
+	fn := admin.Function{Name: "f", Allow: []string{"old:1", "*.b:2"}}
+	place := placeToAllow("Get \"http://x\": dial opensearch:9200 refused: not in the function's allow list; fn update --allow opensearch:9200")
+	got := allowActions(fn, place)
+	if len(got) != 2 || got[0].Command != "wasmill fn update f --allow old:1 --allow '*.b:2' --allow opensearch:9200" || !strings.Contains(got[1].Text, `allow = ["old:1", "*.b:2", "opensearch:9200"]`) {
+		t.Errorf("%+v", got)
+	}
+	if place := placeToAllow("another failure"); place != "" {
+		t.Errorf("%q", place)
+	}
 }
 
 // TestGeneratedEventsAreThoseOfAWS: the same members as the events that AWS documents.
@@ -149,6 +230,11 @@ func TestGeneratedEventsAreThoseOfAWS(t *testing.T) {
 			}
 		})
 	}
+	mine := w.file("mine.json", "mine")
+	w.fails(1, admin.CodeInput, "event", "gen", "sqs", "-o", mine)
+	if text, _ := os.ReadFile(mine); string(text) != "mine" {
+		t.Errorf("written over: %s", text)
+	}
 	if out := w.ok("event", "gen", "sqs"); !strings.HasPrefix(out, "{\n  \"Records\"") {
 		t.Errorf("%q", out)
 	}
@@ -171,6 +257,11 @@ func TestInitWritesAProjectInEachLanguage(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(dir, "events", "kinesis.json")); err != nil {
 				t.Error(err)
+			}
+			// Its test event has data that it takes.
+			record, key := "", ""
+			if !testRecord(filepath.Join(dir, "events", "kinesis.json"), &record, &key) || record != "21.5" || key != "kitchen" {
+				t.Errorf("record %q, key %q", record, key)
 			}
 			// Without its wasmill.toml the project is recognised, and nothing else is written.
 			os.Remove(filepath.Join(dir, "wasmill.toml"))

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/wasmill/wasmill/api/admin"
 )
 
 // state is what a running server leaves in its data directory for commands
@@ -28,6 +31,19 @@ func readState(dir string) (state, error) {
 		return s, err
 	}
 	return s, json.Unmarshal(b, &s)
+}
+
+// answers says whether it is the server of that state that answers at its endpoint.
+func (s state) answers(ctx context.Context) bool {
+	if !alive(s.PID) {
+		return false
+	}
+	ctx, cancel := quick(ctx)
+	defer cancel()
+	client := admin.NewClient(s.Endpoint)
+	defer client.Close()
+	info, err := client.Info(ctx)
+	return err == nil && info.PID == s.PID
 }
 
 // write puts the file in place whole, so that nobody reads half of it.

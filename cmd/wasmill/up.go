@@ -224,7 +224,7 @@ func (c *cli) startError(ctx context.Context, err error, o upFlags) error {
 	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage of each socket address"):
 		// The address is asked for first: whoever has it may be the very server
 		// that is wanted.
-		if s, err := readState(o.data); o.data != "" && err == nil && alive(s.PID) {
+		if s, err := readState(o.data); o.data != "" && err == nil && s.answers(ctx) {
 			return locked(o.data)
 		}
 		e := admin.NewError(admin.CodeAddressInUse, "%s is in use by another program", o.listen).With("listen", o.listen)
@@ -304,7 +304,9 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	} else if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return err
 	}
-	if s, err := readState(runDir); err == nil && alive(s.PID) {
+	// What was left by a server that was killed says nothing, even where a process
+	// has its id; where a server does not answer, the directory's lock decides.
+	if s, err := readState(runDir); err == nil && s.answers(ctx) {
 		return c.startError(ctx, server.ErrLocked, o)
 	}
 	self, err := os.Executable()

@@ -305,6 +305,9 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			}
 		})
 	}
+	if res := do(t, e, 20*time.Second, "dial plainly", "other:9200", ""); res.ErrorType != "DialError" {
+		t.Errorf("a handler that returns a refusal fails with %s, want DialError", res.ErrorType)
+	}
 }
 
 func TestAddressesStandForTheirNames(t *testing.T) {

@@ -107,6 +107,9 @@ func javaScriptEntry(dir string) (string, error) {
 // unresolved finds the modules of Node that esbuild looked for in vain.
 var unresolved = regexp.MustCompile(`Could not resolve "(node:[a-z/_]+|fs|fs/promises|http|https|net|tls|os|path|stream|child_process|worker_threads|zlib|url|events|assert|dns)"`)
 
+// ofNode is where Node begins to tell how its own child, esbuild, has failed.
+var ofNode = regexp.MustCompile(`(?m)^node:[a-z_/]+:\d+$`)
+
 // bundle makes one ECMAScript module of a program, without imports.
 func bundle(ctx context.Context, dir, tmp, esbuild, entry string) ([]byte, error) {
 	at, err := filepath.EvalSymlinks(tmp) // esbuild names sources as seen from there
@@ -143,8 +146,11 @@ func bundle(ctx context.Context, dir, tmp, esbuild, entry string) ([]byte, error
 			return nil, err
 		}
 		text := err.Error()
+		if at := ofNode.FindStringIndex(text); at != nil {
+			text = strings.TrimSpace(text[:at[0]])
+		}
 		if found := unresolved.FindStringSubmatch(text); found != nil {
-			text += fmt.Sprintf("\na function has no %s: of Node's modules there are node:buffer, node:crypto (random numbers), node:process, node:timers/promises and node:util", found[1])
+			text = fmt.Sprintf("a function has no %s: of Node's modules there are node:buffer, node:crypto (random numbers), node:process, node:timers/promises and node:util\n%s", found[1], text)
 		}
 		return nil, fmt.Errorf("%w:\n%s", ErrCompile, text)
 	}

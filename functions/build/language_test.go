@@ -129,6 +129,9 @@ func TestJavaScriptHandlers(t *testing.T) {
 				]);
 				return seen;
 			}
+			case 'reject an object': return Promise.reject({ a: 1 });
+			case 'fetch': return (await fetch('http://other:9200/')).status;
+			case 'causes': throw new Error('outer', { cause: new Error('middle', { cause: 'inner' }) });
 			case 'circle': { const o = {}; o.o = o; return o; }
 			case 'deep': { const f = (n) => (n === 0 ? 0 : 1 + f(n - 1)); return f(1e7); }
 			case 'memory': { const all = []; for (;;) all.push(new Uint8Array(1 << 20).fill(1)); }
@@ -143,14 +146,17 @@ func TestJavaScriptHandlers(t *testing.T) {
 		{"an error has its class and message", `{"do":"throw"}`, ``, "RangeError", "too hot"},
 		{"anything may be thrown", `{"do":"throw a text"}`, ``, "string", "no"},
 		{"a rejected promise is an error", `{"do":"reject"}`, ``, "Custom.Name", "later"},
+		{"a rejected object is its JSON", `{"do":"reject an object"}`, ``, "object", `{"a":1}`},
+		{"a refused fetch says why", `{"do":"fetch"}`, ``, "TypeError", "fetch failed: functions cannot reach out here"},
+		{"causes are told", `{"do":"causes"}`, ``, "Error", "outer: middle: inner"},
 		{"timers are waited for", `{"do":"sleep"}`, `true`, "", ""},
 		{"promises come before timers, and these by their time", `{"do":"order"}`, `["microtask","promise","timer 1","timer 5"]`, "", ""},
 		{"a promise that nobody settles is an error, not a hang", `{"do":"never"}`, ``, "Runtime.NodeJsExit", "never settled"},
 		{"what is no JSON is an error", `{"do":"circle"}`, ``, "Runtime.MarshalError", "circular"},
 		{"endless recursion is an error", `{"do":"deep"}`, ``, "RangeError", "call stack"},
-		{"memory that is used up is an error", `{"do":"memory"}`, ``, "InternalError", "out of memory"},
+		{"memory that is used up is an error", `{"do":"memory"}`, ``, runtime.TypeOutOfMemory, "raise its memory"},
 		{"an error in a timer is one of the call", `{"do":"timer throws"}`, ``, "Error", "in a timer"},
-		{"state stays from call to call", `{"do":"count"}`, `13`, "", ""},
+		{"state stays from call to call", `{"do":"count"}`, `16`, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,7 +164,10 @@ func TestJavaScriptHandlers(t *testing.T) {
 			if tt.name == tests[2].name && !strings.Contains(string(r.StackTrace), "index.mjs:13") {
 				t.Errorf("the stack trace %s does not name index.mjs:13", r.StackTrace)
 			}
-			if r.ErrorType != tt.errorType || !strings.Contains(r.ErrorMessage, tt.message) || string(r.Response) != tt.response && tt.name != tests[6].name {
+			if tt.name == tests[2].name && !strings.Contains(l.String(), "ERROR\tInvoke Error \t"+`{"errorType":"RangeError","errorMessage":"too hot","stack":["RangeError: too hot","    at handler (index.mjs:13)"`) {
+				t.Errorf("the log has no stack: %s", l)
+			}
+			if r.ErrorType != tt.errorType || !strings.Contains(r.ErrorMessage, tt.message) || string(r.Response) != tt.response && tt.event != `{"do":"order"}` {
 				t.Errorf("%s %s: %s, response %s, want %s: %s, response %s; log: %s", r.Outcome, r.ErrorType, r.ErrorMessage, r.Response, tt.errorType, tt.message, tt.response, l)
 			}
 			if !e.Reusable() {
@@ -224,7 +233,7 @@ func TestJavaScriptThatCannotRun(t *testing.T) {
 		text  string
 	}{
 		{"syntax", map[string]string{"index.mjs": "export const handler = (;"}, ErrCompile, "index.mjs:1:"},
-		{"a module of Node", map[string]string{"index.mjs": "import fs from 'node:fs';\nexport const handler = () => fs;"}, ErrCompile, "a function has no node:fs"},
+		{"a module of Node", map[string]string{"index.mjs": "import fs from 'node:fs';\nexport const handler = () => fs;"}, ErrCompile, "\na function has no node:fs: of Node's modules"},
 		{"no entry", map[string]string{"package.json": "{}", "a.js": "", "b.js": ""}, ErrProject, "main"},
 		{"an entry that is not there", map[string]string{"package.json": `{"main":"dist/x.js"}`, "a.js": ""}, ErrProject, "dist/x.js"},
 		{"dependencies that are not there", map[string]string{"package.json": `{"dependencies":{"left-pad":"1"}}`, "index.js": ""}, ErrProject, "run npm install"},
@@ -235,11 +244,15 @@ func TestJavaScriptThatCannotRun(t *testing.T) {
 			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%v, want %v with %q", err, tt.kind, tt.text)
 			}
+			if err != nil && strings.Contains(err.Error(), "node:internal") {
+				t.Errorf("Node's own stack: %v", err)
+			}
 		})
 	}
 	starts := []struct{ name, program, text string }{
 		{"no handler", "export const other = 1;", "exports no function named handler"},
-		{"a throw at the top level", "const x = undefined;\nx.y;\nexport const handler = () => 1;", "index.mjs:2"},
+		{"a throw at the top level", "const x = undefined;\nx.y;\nexport const handler = () => 1;", "cannot read property 'y' of undefined (index.mjs:2)"},
+		{"a throw further down", "const f = () => { throw new Error('at\\nload'); };\nf();\nexport const handler = () => 1;", "Error: at load (index.mjs:1)"},
 		{"a top level that never ends", "await new Promise(() => {});\nexport const handler = () => 1;", "never ends"},
 		{"a handler that is none", "export const handler = 7;", "exports no function named handler"},
 	}
@@ -250,7 +263,7 @@ func TestJavaScriptThatCannotRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, l, err := environment(t, code, nil)
-			if err == nil || !strings.Contains(l.String()+err.Error(), tt.text) {
+			if err == nil || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("started with %v and %q, want %q", err, l, tt.text)
 			}
 		})
@@ -367,6 +380,27 @@ func TestRustcWithoutWASIIsPassedOver(t *testing.T) {
 	t.Setenv("PATH", bare)
 	if _, err := findRust(t.Context()); !errors.Is(err, ErrToolchain) || !strings.Contains(err.Error(), "rustup target add wasm32-wasip1") {
 		t.Error(err)
+	}
+}
+
+// TestAMissingLinkerIsNamedWithWhatToInstall: rustc alone is not enough, and says so
+// only when it has compiled.
+func TestAMissingLinkerIsNamedWithWhatToInstall(t *testing.T) {
+	for linker, want := range map[string]string{"rust-lld": "apt-get install lld", "cc": "apt-get install gcc"} {
+		bin, library := t.TempDir(), t.TempDir()
+		write(t, filepath.Join(library, "libstd-1.rlib"), "")
+		script := "#!/bin/sh\ncase \"$*\" in *--print=target-libdir) echo '" + library + "';; --version) echo rustc 1.90.0;; " +
+			"*) echo 'error: linker `" + linker + "` not found' >&2; exit 1;; esac\n"
+		if err := os.WriteFile(filepath.Join(bin, "rustc"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "lib.rs"), "")
+		_, err := Project(t.Context(), Options{Dir: dir, Out: filepath.Join(bin, "x.wasm"), CacheDir: t.TempDir()})
+		if !errors.Is(err, ErrToolchain) || !strings.Contains(err.Error(), "rustc 1.90.0 found no linker "+linker) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }
 

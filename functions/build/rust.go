@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -85,10 +86,23 @@ func rust(ctx context.Context, o Options, tmp, built string) (Result, error) {
 		if ctx.Err() != nil || errors.Is(err, ErrToolchain) {
 			return res, err
 		}
+		if found := noLinker.FindStringSubmatch(err.Error()); found != nil {
+			return res, fmt.Errorf("%w: %s found no linker %s: %s\n%w", ErrToolchain, r.version, found[1], installLinker(found[1]), err)
+		}
 		return res, fmt.Errorf("%w:\n%w", ErrCompile, err)
 	}
 	res.ABI = grade(built)
 	return res, nil
+}
+
+// noLinker finds the linker that rustc misses, in what it says.
+var noLinker = regexp.MustCompile("linker `([^`]+)` not found")
+
+func installLinker(name string) string {
+	if strings.Contains(name, "lld") || strings.Contains(name, "wasm-ld") {
+		return "on Debian and Ubuntu: `apt-get install lld`; rustup's own comes with `rustup target add wasm32-wasip1`"
+	}
+	return "the build scripts of dependencies need a C compiler; on Debian and Ubuntu: `apt-get install gcc libc6-dev`, on macOS: `xcode-select --install`"
 }
 
 // rustSource is the root of the crate, as seen from its directory.

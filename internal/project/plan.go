@@ -138,7 +138,7 @@ func (m *maker) function() {
 		return
 	}
 	configure := func(from, to functions.Config) {
-		if changes := functionChanges(from, to); len(changes) > 0 {
+		if changes := FunctionChanges(from, to); len(changes) > 0 {
 			f := *want
 			f.Config = to
 			m.step(Step{Action: Update, Kind: OfFunction, Name: want.Name, Function: &f, Changes: changes})

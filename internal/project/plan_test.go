@@ -361,7 +361,7 @@ func TestAPlanCutOffAnywhereIsCompletedByTheNext(t *testing.T) {
 			}
 		}
 		// What is there now is what the file says, and no stream was lost.
-		if got := m.functions[0]; got.Digest != "1" || functionChanges(got.Config, p.Function.Config) != nil {
+		if got := m.functions[0]; got.Digest != "1" || FunctionChanges(got.Config, p.Function.Config) != nil {
 			t.Fatalf("function %+v, want %+v", got, p.Function)
 		}
 		if len(m.triggers) != len(p.Triggers) {

@@ -145,7 +145,8 @@ func streamChanges(have, want Stream) []Change {
 	return d
 }
 
-func functionChanges(from, to functions.Config) []Change {
+// FunctionChanges tells in what two configurations of a function differ.
+func FunctionChanges(from, to functions.Config) []Change {
 	var d differences
 	d.add("memory", strconv.Itoa(from.Memory)+"MB", strconv.Itoa(to.Memory)+"MB")
 	d.add("timeout", span(from.Timeout), span(to.Timeout))

@@ -314,15 +314,33 @@
     const at = places.lines[n - 1];
     return at?.length ? `${places.sources[at[0]]}:${at[1]}` : whole;
   });
-  const stackOf = (e) => {
-    const head = `${e.name}${e.message ? `: ${e.message}` : ''}`;
+  // What an error is called and says. That of a failed fetch is in its cause.
+  const head = (e) => {
+    if (e.name === 'InternalError' && e.message === 'out of memory') {
+      return { type: 'Runtime.OutOfMemory', message: `out of memory: the function has ${env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE} MB; raise its memory` };
+    }
+    let message = String(e.message ?? '');
+    for (let c = e.cause, n = 0; c !== undefined && c !== null && n < 4; c = c.cause, n++) {
+      const why = isError(c) ? String(c.message) : shown(c);
+      if (why && !message.includes(why)) message += `${message && ': '}${why}`;
+    }
+    return { type: String(e.name ?? 'Error'), message };
+  };
+  const stackOf = (e, { type, message } = { type: e.name, message: e.message }) => {
     const frames = String(e.stack ?? '').split('\n').filter((l) => l.trim() && !/\bwasmill(:\d+|\))/.test(l)).map(source);
-    return [head, ...frames];
+    return [`${type}${message ? `: ${message}` : ''}`, ...frames];
+  };
+  // Text of what was thrown and is no error.
+  const shown = (v) => {
+    if (typeof v !== 'object' || v === null) return String(v);
+    try { return JSON.stringify(v) ?? String(v); } catch { return inspect(v); }
   };
   const isError = (e) => e instanceof Error || (typeof e === 'object' && e !== null && 'message' in e && 'stack' in e);
-  const failure = (e) => (isError(e)
-    ? { type: String(e.name ?? 'Error'), message: String(e.message ?? ''), trace: stackOf(e) }
-    : { type: typeof e, message: String(e), trace: [] });
+  const failure = (e) => {
+    if (!isError(e)) return { type: typeof e, message: shown(e), trace: [] };
+    const h = head(e);
+    return { ...h, trace: stackOf(e, h) };
+  };
 
   // ---- time
 
@@ -513,6 +531,13 @@
 
   let handler, state = -1; // of the start: -1 under way, 0 ready, 1 failed
   const unable = (text) => { err(text); state = 1; };
+  // The last line is the one that stands for the whole failure.
+  const unloaded = (e) => {
+    const f = failure(e), [line, ...frames] = f.trace.length ? f.trace : [f.message];
+    if (frames.length > 1) err(f.trace.join('\n'));
+    const at = /\(([^()]+:\d+)\)/.exec(frames[0] ?? '') ?? /at (\S+:\d+)/.exec(frames[0] ?? '');
+    unable(line.replace(/\s*\n\s*/g, ' ') + (at ? ` (${at[1]})` : ''));
+  };
   Object.defineProperty(globalThis, Symbol.for('wasmill.register'), {
     configurable: true,
     value: (exports, name) => {
@@ -544,6 +569,7 @@
   };
   const failed = (e) => {
     const f = failure(e);
+    err(`ERROR\tInvoke Error \t${JSON.stringify({ errorType: f.type, errorMessage: f.message, stack: f.trace })}`); // as on Lambda
     return message(1, tag(16, encode(f.type)), tag(17, encode(f.message)), tag(18, encode(JSON.stringify(f.trace))));
   };
 
@@ -567,16 +593,15 @@
   return {
     // The module's promise, or what it threw while it was compiled.
     evaluated(value, threw) {
-      const fail = (e) => unable(isError(e) ? stackOf(e).join('\n') : inspect(e));
-      if (threw) fail(value);
-      else value.then(() => { state = 0; }, fail);
+      if (threw) unloaded(value);
+      else value.then(() => { state = 0; }, unloaded);
     },
     started() {
       if (state >= 0) return state;
       try {
         if (!tick()) unable('a top-level await of the program never ends');
       } catch (e) {
-        unable(stackOf(e).join('\n'));
+        unloaded(e);
       }
       return state;
     },

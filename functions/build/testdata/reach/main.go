@@ -36,6 +36,9 @@ func handle(ctx context.Context, e event) (string, error) {
 		return query(ctx, e.To)
 	case "dial":
 		return dial(ctx, e.To)
+	case "dial plainly":
+		_, err := net.Dial("tcp", e.To)
+		return "", err
 	case "hang":
 		return hang(e.To)
 	case "resolve":

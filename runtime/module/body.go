@@ -369,7 +369,7 @@ func (w *walker) bulk(at int) error {
 			err = errIndex
 		}
 	case memoryCopy:
-		if w.byte()|w.byte() != 0 {
+		if to, from := w.byte(), w.byte(); to|from != 0 {
 			err = errIndex
 		}
 	case memoryFill:

@@ -12,17 +12,15 @@ import (
 
 // function is one of the adapter's text: its own, or one it expects of others.
 type function struct {
-	name    string
-	from    [2]string // module and name of a host's function
-	engine  string    // name of an export of the engine
-	serves  string    // name of an import of the engine that this one takes the place of
-	export  string
-	sig     signature
-	params  []string // names, "" for none
-	locals  []string
-	kinds   []byte // of locals
-	code    []string
-	strings bool
+	name   string
+	from   [2]string // module and name of a host's function
+	engine string    // name of an export of the engine
+	serves string    // name of an import of the engine that this one takes the place of
+	export string
+	sig    signature
+	locals []string
+	kinds  []byte // of locals
+	code   []string
 }
 
 func (f *function) external() bool { return f.engine != "" || f.from[0] != "" }

@@ -53,6 +53,9 @@ const (
 	maxFiles = 16
 	// stale is how long an entry that nobody loads stays.
 	stale = 60 * 24 * time.Hour
+	// mostCached is what the entries may take together, in bytes: a hundred handlers
+	// and more. An entry that has gone is made again when its module is loaded.
+	mostCached = 4 << 30
 )
 
 // manifest is what an entry says of itself.
@@ -251,7 +254,47 @@ func (c *cache) commit(dir string, code functions.Code) error {
 	c.mu.Lock()
 	c.seen[code.SHA256] = look
 	c.mu.Unlock()
+	c.trim(mostCached, code.SHA256)
 	return nil
+}
+
+// trim removes the entries that were not loaded for longest, until the others take
+// no more than most bytes. That of keep stays. Whoever has one open keeps it.
+func (c *cache) trim(most int64, keep string) {
+	type entry struct {
+		digest string
+		loaded time.Time
+		size   int64
+	}
+	var all []entry
+	total := int64(0)
+	dirs, _ := os.ReadDir(c.dir) // what cannot be seen cannot be removed either
+	for _, d := range dirs {
+		info, err := d.Info()
+		if err != nil || !d.IsDir() || strings.HasPrefix(d.Name(), "tmp-") {
+			continue
+		}
+		e := entry{digest: d.Name(), loaded: info.ModTime()}
+		_ = walk(c.path(d.Name()), func(_, _ string, info fs.FileInfo) error {
+			e.size += info.Size()
+			return nil
+		})
+		total += e.size
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b entry) int { return a.loaded.Compare(b.loaded) })
+	for _, e := range all {
+		if total <= most {
+			return
+		}
+		if e.digest == keep || os.RemoveAll(c.path(e.digest)) != nil {
+			continue
+		}
+		total -= e.size
+		c.mu.Lock()
+		delete(c.seen, e.digest)
+		c.mu.Unlock()
+	}
 }
 
 // source opens the module of an entry. Whoever has it open keeps it when the entry goes.

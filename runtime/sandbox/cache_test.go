@@ -140,6 +140,43 @@ func TestCacheOfOtherVersionsIsSweptInTime(t *testing.T) {
 	}
 }
 
+func TestCacheKeepsWhatWasLoadedLast(t *testing.T) {
+	c, err := openCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	add := func(digest string, size int, age time.Duration) {
+		dir, err := c.begin(make([]byte, size))
+		if err == nil {
+			err = c.commit(dir, functions.Code{SHA256: digest})
+		}
+		if err == nil {
+			err = os.Chtimes(c.path(digest), now.Add(-age), now.Add(-age))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("old", 1000, 3*time.Hour)
+	add("older", 1000, 4*time.Hour)
+	add("young", 1000, time.Hour)
+	add("new", 1000, 5*time.Hour)
+	under, err := c.begin(make([]byte, 5000)) // being compiled
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.trim(2000, "new")
+	for digest, stays := range map[string]bool{"old": false, "older": false, "young": true, "new": true} {
+		if _, err := c.lookup(digest); (err == nil) != stays {
+			t.Errorf("%s: %v", digest, err)
+		}
+	}
+	if _, err := os.Stat(under); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCodeThatIsRefusedSaysWhy(t *testing.T) {
 	everywhere(t, func(t *testing.T, with func(*Options)) {
 		e := newEngine(t, with)

@@ -48,6 +48,10 @@ func TestFencesAndLooksUpAsTheRuleSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The server must know of both before anything is sent by another connection.
+	if err := srv.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
 	f := inject(t, l)
 	f.onSend = func(n int, send func() error) error {
 		if err := send(); n != 1 {

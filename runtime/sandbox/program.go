@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -206,6 +207,8 @@ func (f *fleet) pause(ctx context.Context) error {
 func (f *fleet) pick(ctx context.Context) (*process, error) {
 	f.mu.Lock()
 	apart := time.Now().Before(f.apart)
+	// One that ended before it had an environment is nobody's to report.
+	f.all = slices.DeleteFunc(f.all, func(c *process) bool { return !c.alive() })
 	for _, c := range f.all {
 		if !apart && c.room() {
 			f.mu.Unlock()

@@ -22,7 +22,7 @@ demo: build ## a week of earthquakes through a Go Lambda handler, poison buried
 	@$(GO) run ./samples/demo $(BIN)
 
 test: ## run the tests
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 35m ./...
 
 check: ## gofmt, vet, staticcheck, floor plan, generated files, cross builds
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not gofmt-ed:"; echo "$$bad"; exit 1; fi

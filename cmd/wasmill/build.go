@@ -14,6 +14,7 @@ import (
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/functions/build"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/runtime/sandbox"
 	"github.com/wasmill/wasmill/runtime/wasm"
 )
 
@@ -104,10 +105,11 @@ func (c *cli) verify(ctx context.Context, code []byte) error {
 	return err
 }
 
-// trial starts a module once, and keeps what it compiled in a folder, unless
+// trial starts a module once, in a process as the server does, and keeps what it
+// compiled in a folder, where the server finds it, unless
 // that is empty.
 func trial(ctx context.Context, code []byte, config functions.Config, cache string) (err error) {
-	engine, err := wasm.NewEngine(ctx, wasm.Options{CacheDir: cache})
+	engine, err := sandbox.New(ctx, sandbox.Options{Options: wasm.Options{CacheDir: cache}})
 	if err != nil {
 		return err
 	}

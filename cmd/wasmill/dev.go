@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -223,7 +222,6 @@ func (d *dev) turn(ctx context.Context, ch change) {
 	}
 	d.deployed, d.failed = d.deployed+1, false
 	d.follow(ctx, j)
-	d.sweep()
 }
 
 func (d *dev) deployOnce(ctx context.Context) (*job, project.Plan, error) {
@@ -281,32 +279,6 @@ func base(files []string) string {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(names, ", ")
-}
-
-// sweep keeps the newest of the compiled code: each save leaves some behind,
-// and what a server has loaded it needs no more.
-func (d *dev) sweep() {
-	if !d.own {
-		return
-	}
-	type file struct {
-		path string
-		at   time.Time
-	}
-	var all []file
-	filepath.WalkDir(d.cache, func(path string, e os.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return nil
-		}
-		if info, err := e.Info(); err == nil {
-			all = append(all, file{path, info.ModTime()})
-		}
-		return nil
-	})
-	slices.SortFunc(all, func(a, b file) int { return b.at.Compare(a.at) })
-	for _, f := range all[min(len(all), 3):] {
-		os.Remove(f.path) // at worst it stays until the end
-	}
 }
 
 // event tells programs what happens; people hear it in their own words.

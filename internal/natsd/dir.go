@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -141,24 +142,53 @@ func tighten(dir string, log *slog.Logger) error {
 	return nil
 }
 
+// How long a lock is waited for. A process that is being killed holds it until
+// its memory is given back; one that was killed while it started another left
+// it to that one, until it has become the program it was to be.
+const (
+	lockHeld = 500 * time.Millisecond // by a process that is there
+	lockGone = 5 * time.Second        // by one that is gone
+)
+
 func lockDir(dir string) (*dirLock, error) {
 	path := filepath.Join(dir, lockFile)
 	f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
-	got, err := f.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("natsd: lock data directory %s: %w; give a directory on a local disk of which you are the owner", dir, err)
-	}
-	if !got {
-		who := "another wasmill process"
-		if b, err := os.ReadFile(path); err == nil {
-			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		got, err := f.TryLock()
+		if err != nil {
+			return nil, fmt.Errorf("natsd: lock data directory %s: %w; give a directory on a local disk of which you are the owner", dir, err)
+		}
+		if got {
+			break
+		}
+		pid, patience := holder(path), lockHeld
+		if pid > 0 && gone(pid) {
+			patience = lockGone
+		}
+		if time.Since(began) > patience {
+			who := "another wasmill process"
+			if pid > 0 {
 				who = fmt.Sprintf("the wasmill process %d", pid)
 			}
+			return nil, fmt.Errorf("%w: %s is open in %s; stop that one first, or give another directory", ErrLocked, dir, who)
 		}
-		return nil, fmt.Errorf("%w: %s is open in %s; stop that one first, or give another directory", ErrLocked, dir, who)
 	}
-	// For the message above only, so a failure (a locked file cannot be
-	// written on Windows) is no matter.
+	// For holder only, so a failure (a locked file cannot be written on
+	// Windows) is no matter.
 	_ = os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
 	return &dirLock{f}, nil
+}
+
+// holder is the process that last locked the directory, 0 when that cannot be
+// told.
+func holder(path string) int {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid < 1 {
+		return 0
+	}
+	return pid
 }

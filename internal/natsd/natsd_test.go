@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -402,5 +404,30 @@ func TestAnAlarmThatIsNoneCostsNothing(t *testing.T) {
 	}
 	if n := s.Restarts(); n != 0 {
 		t.Errorf("restarts = %d, want 0", n)
+	}
+}
+
+// A server that is killed while it starts a child leaves the lock to that one
+// for a moment.
+func TestALockThatOutlivesItsProcessIsWaitedFor(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a lock ends with its process on Windows")
+	}
+	dir := t.TempDir()
+	gone := exec.Command(os.Args[0], "-test.run=^$")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "lock")
+	heir := flock.New(path)
+	if err := heir.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, fmt.Appendln(nil, gone.Process.Pid), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(time.Second, func() { _ = heir.Unlock() })
+	if _, err := start(t, dir); err != nil {
+		t.Error(err)
 	}
 }

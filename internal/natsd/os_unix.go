@@ -27,3 +27,6 @@ func noSpace(err error) bool {
 
 // tooWide says whether others than the owner may enter.
 func tooWide(m fs.FileMode) bool { return m.Perm()&0o077 != 0 }
+
+// gone says whether there is no process pid that this one can see.
+func gone(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }

@@ -29,3 +29,6 @@ func noSpace(err error) bool {
 // tooWide is always false: access is by lists there, which a new directory
 // takes over from the user's own folder.
 func tooWide(fs.FileMode) bool { return false }
+
+// gone is always false: a lock ends with its process there.
+func gone(int) bool { return false }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // uses are what the bodies do that matters beyond them.
@@ -26,9 +25,14 @@ const (
 	// once. With 32 the processor does not foresee when, which costs a tight loop
 	// as much as it saves.
 	laps = 256
-	// A lap as long as this is charged for by itself, so that what a call can do
-	// without paying is bounded: laps x long instructions, some 10 us.
+	// A lap as long as this is charged for by itself, so that what can be done
+	// without asking is bounded: laps x long instructions, some 10 us. Of the loop
+	// that Go wraps a function in it is laps x stride, some 80 us: what calls is in
+	// it as well, and need not pay twice.
 	long = 128
+	// So many jumps back of a body are counted where they are. If it has more, its
+	// loops count at their heads, which keeps the largest ones from growing.
+	maxBack = 512
 )
 
 // readCode walks through all bodies, once, and writes them as they will be
@@ -85,8 +89,13 @@ type walker struct {
 	copied  int    // up to here the body is in code
 	locals  uint32 // with parameters, as the body has them
 	scratch bool   // two more locals are needed
-	lapped  bool   // one of them to count laps
+	lapped  bool   // one of them counts laps, and may be more than 0 here
 	blocks  []block
+	level   int  // blocks that are open in code
+	back    int  // jumps back that are counted where they are
+	heads   bool // none is
+	tight   bool // some of the loop that Go wraps a function in are, too
+	resume  resume
 	shape   shape
 	values  values
 
@@ -129,42 +138,25 @@ func (w *walker) function(b []byte, f uint32) error {
 		return fmt.Errorf("has %d local variables (all up to it %d), at most %d (%d) are taken; split it up, or build it with optimizations", locals, w.allLocals, maxLocals, maxAllLocals)
 	}
 	header := w.at
-	w.locals, w.scratch, w.lapped, w.shape = uint32(locals), false, false, shape{}
-	w.values.begin(int(locals))
-	w.code, w.copied = w.code[:0], header
-	w.since, w.dead, w.deep, w.sure, w.free, w.calls = 0, false, 1, true, false, false
-	w.blocks = append(w.blocks[:0], block{op: opBlock, passes: len(sig.Results)})
-	w.passes(sig)
-	weight := 0
-	for len(w.blocks) > 0 {
-		if err := w.instruction(); err != nil {
-			return err
-		}
-		if w.bad {
-			return errCut
-		}
-		weight++
-		w.since++
-		if w.since >= stride && !w.dead && len(w.blocks) > 0 {
-			w.flush(w.at)
-			w.code = w.charge(w.code, perStride)
-			w.charged()
-		}
+	w.locals, w.heads, w.tight = uint32(locals), false, false
+	weight, err := w.body(sig)
+	for err == errAgain {
+		w.at = header
+		weight, err = w.body(sig)
+	}
+	if err != nil {
+		return err
 	}
 	if w.len() > 0 {
 		return errors.New("goes on behind its end, so whatever wrote it is broken; build it again")
 	}
-	w.flush(w.at)
 	if err := w.tooLong(); err != nil {
 		return err
 	}
 
 	var entry []byte
-	if !w.free && (w.calls || w.shape.loops > 0 || weight > small) {
+	if !w.free && (w.calls || weight > small) {
 		entry = w.one
-	}
-	if w.lapped {
-		entry = w.startLaps(slices.Clip(entry))
 	}
 	if !w.scratch {
 		w.out = binary.AppendUvarint(w.out, uint64(header+len(entry)+len(w.code)))
@@ -180,6 +172,39 @@ func (w *walker) function(b []byte, f uint32) error {
 	w.out = append(w.out, entry...)
 	w.out = append(w.out, w.code...)
 	return nil
+}
+
+// errAgain begins a body anew, as what was found in it changes how it is written.
+var errAgain = errors.New("again")
+
+// body goes through the instructions from here on, and says how many there are.
+func (w *walker) body(sig Signature) (n int, err error) {
+	w.scratch, w.lapped, w.shape = false, false, shape{}
+	w.values.begin(int(w.locals))
+	w.code, w.copied = w.code[:0], w.at
+	w.since, w.dead, w.deep, w.sure, w.free, w.calls = 0, false, 1, true, false, false
+	w.blocks = append(w.blocks[:0], block{op: opBlock, passes: len(sig.Results)})
+	w.level, w.back = 1, 0
+	w.resume.begin()
+	w.passes(sig)
+	for len(w.blocks) > 0 {
+		w.resume.next(w.at)
+		if err := w.instruction(); err != nil {
+			return 0, err
+		}
+		if w.bad {
+			return 0, errCut
+		}
+		n++
+		w.since++
+		if w.since >= stride && !w.dead && len(w.blocks) > 0 {
+			w.flush(w.at)
+			w.code = w.charge(w.code, perStride)
+			w.charged()
+		}
+	}
+	w.flush(w.at)
+	return n, nil
 }
 
 // flush copies the body up to an offset.
@@ -204,30 +229,20 @@ func (w *walker) instruction() error {
 	case elseMark:
 		return w.otherwise()
 	case endMark:
-		w.close()
+		w.close(at)
 	case label:
 		w.sure = false
-		if !w.branch(w.u32()) {
-			return errIndex
-		}
-		if op == 0x0c {
-			w.dead = true
-		} else {
-			w.basic(w.deep + 1)
-		}
+		return w.jump(op)
 	case labels:
 		w.sure = false
-		n := w.count()
-		w.shape.labels += n
-		for range n + 1 {
-			if !w.branch(w.u32()) {
-				return errIndex
-			}
-		}
-		w.dead = true
+		return w.jumps()
 	case leave:
 		if op == 0x0f {
 			w.branch(uint32(len(w.blocks) - 1))
+			if w.lapped && !w.dead {
+				w.flush(at)
+				w.settle(false)
+			}
 		}
 		w.sure, w.dead = false, true
 	case function:
@@ -306,7 +321,7 @@ func mayTrap(op byte) bool {
 func (w *walker) passes(s Signature) { w.shape.passed += len(s.Params) + len(s.Results) }
 
 func (w *walker) called() {
-	w.sure, w.calls = false, true
+	w.sure, w.calls, w.resume.called = false, true, w.at
 	w.since += small
 }
 

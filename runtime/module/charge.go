@@ -27,27 +27,72 @@ func (w *walker) chargeLength() {
 	w.code = w.check(b)
 }
 
-// chargeLaps appends the charge of a loop: a local variable counts down the laps
-// of all loops of a call, and each time that it is at its end as many are taken
-// off the fuel. What a call leaves uncounted is less than that; its entry was
-// charged.
+// chargeLaps appends the charge of a loop, for its head: a local variable counts
+// the laps of all loops of a call up, and each time that there are enough they are
+// taken off the fuel.
 func (w *walker) chargeLaps() {
 	w.scratch, w.lapped = true, true
+	w.countLap(0x22)                                            // local.tee
+	b := append(appendSigned(append(w.code, 0x41), laps), 0x4f) // i32.const, i32.ge_u
+	w.code = append(b, 0x04, 0x40)                              // if
+	w.settle(true)
+	w.code = append(w.check(w.code), 0x0b) // end
+}
+
+// chargeResumed appends the same for the head of the loop that Go wraps a
+// function in: what was counted and one more are taken off. Whoever calls comes
+// by here as well, so that it is also the charge of the entry.
+func (w *walker) chargeResumed() {
+	w.scratch, w.lapped = true, true
+	fuel, count := uint64(len(w.m.globals)), uint64(w.locals)+1
+	b := binary.AppendUvarint(append(w.code, 0x23), fuel)     // global.get
+	b = binary.AppendUvarint(append(b, 0x20), count)          // local.get
+	b = append(b, 0x6b, 0x41, 1, 0x6b)                        // i32.sub, i32.const 1, i32.sub
+	b = binary.AppendUvarint(append(b, 0x24), fuel)           // global.set
+	b = binary.AppendUvarint(append(b, 0x41, 0, 0x21), count) // i32.const 0, local.set
+	w.code = w.check(b)
+}
+
+// countLap appends what counts one and sets it.
+func (w *walker) countLap(set byte) {
 	count := uint64(w.locals) + 1
-	b := binary.AppendUvarint(append(w.code, 0x20), count)          // local.get
-	b = binary.AppendUvarint(append(b, 0x41, 1, 0x6b, 0x22), count) // i32.const 1, i32.sub, local.tee
-	b = w.startLaps(append(b, 0x04, 0x40, 0x05))                    // if, else
-	w.code = append(w.charge(b, laps), 0x0b)                        // end
+	b := binary.AppendUvarint(append(w.code, 0x20), count)              // local.get
+	w.code = binary.AppendUvarint(append(b, 0x41, 1, 0x6a, set), count) // i32.const 1, i32.add
 }
 
-// startLaps appends what begins to count laps.
-func (w *walker) startLaps(b []byte) []byte {
-	b = append(appendSigned(append(b, 0x41), laps), 0x21) // i32.const, local.set
-	return binary.AppendUvarint(b, uint64(w.locals)+1)
+// settle appends what takes laps off the fuel that were counted, with nothing
+// asked: a function that ends pays so what it ran up. again says that it may go on.
+func (w *walker) settle(again bool) {
+	fuel, count := uint64(len(w.m.globals)), uint64(w.locals)+1
+	b := binary.AppendUvarint(append(w.code, 0x23), fuel) // global.get
+	b = binary.AppendUvarint(append(b, 0x20), count)      // local.get
+	b = binary.AppendUvarint(append(b, 0x6b, 0x24), fuel) // i32.sub, global.set
+	if again {
+		b = binary.AppendUvarint(append(b, 0x41, 0, 0x21), count) // i32.const 0, local.set
+	}
+	w.code = b
 }
 
-// check appends the call for more fuel. That it stands in the else of an empty
-// if makes the engine put it out of the way, which saves a jump.
+// lap appends a jump from here back to a loop that is wrapped in another: it
+// counts one and leads to its own head, or, if a charge is due, to the head of the
+// other, which counts one more.
+func (w *walker) lap(b *block) {
+	w.countLap(0x22)                                               // local.tee
+	code := append(appendSigned(append(w.code, 0x41), laps), 0x49) // i32.const, i32.lt_u
+	w.code = append(code, 0x04, 0x40)                              // if
+	w.level++
+	w.code = append(w.label(append(w.code, 0x0c), b.level), 0x0b) // br, end
+	w.level--
+	w.code = w.label(append(w.code, 0x0c), b.outer()) // br
+}
+
+// label appends the label of a block that is open in code.
+func (w *walker) label(b []byte, level int) []byte {
+	return binary.AppendUvarint(b, uint64(w.level-1-level))
+}
+
+// check appends the call for more fuel, in the else of an empty if, which the
+// engine lays out best.
 func (w *walker) check(b []byte) []byte {
 	fuel := uint64(len(w.m.globals))
 	b = binary.AppendUvarint(append(b, 0x23), fuel)                      // global.get

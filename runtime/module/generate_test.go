@@ -103,13 +103,10 @@ func (g *generator) function() fn {
 	if g.vectors {
 		extra += "\x7b"
 	}
-	groups := [][]byte{}
 	for _, k := range []byte(extra) {
 		n := g.IntN(3)
-		groups = append(groups, []byte{byte(n), k})
 		g.locals = append(g.locals, bytes.Repeat([]byte{k}, n)...)
 	}
-	f.locals = vec(groups...)
 	kind := byte(0)
 	if len(s.Results) > 0 {
 		kind = s.Results[0]
@@ -117,19 +114,52 @@ func (g *generator) function() fn {
 	g.labels = []jump{{kind}}
 	g.left = 40 + g.IntN(300)
 	g.calls = false
+	var head []byte
+	if pc := bytes.IndexByte(g.locals, 0x7f); pc >= 0 && g.IntN(3) == 0 {
+		head = g.resumed(byte(pc))
+	}
 	f.code = g.statements(6)
 	if kind != 0 {
 		f.code = append(f.code, g.value(kind, 4)...)
 	}
 	if g.calls || g.IntN(4) > 0 { // what does not call ends by itself
-		f.code = cat(g.step(), f.code)
+		f.code = cat(head, g.step(), f.code)
+	} else {
+		f.code = cat(head, f.code)
 	}
+	var groups [][]byte
+	for _, k := range g.locals[len(s.Params):] { // some were added for what is in the code
+		groups = append(groups, []byte{1, k})
+	}
+	f.locals = vec(groups...)
 	return f
 }
 
 // step takes one off, and traps when none is left.
 func (g *generator) step() []byte {
 	return cat([]byte{0x23, 0, 0x45, 0x04, 0x40, 0x00, 0x0b, 0x23, 0}, i32Const(1), []byte{0x6b, 0x24, 0})
+}
+
+// resumed is a loop as Go wraps a function in: it goes on behind the block that
+// pc says, and jumps back to it set pc.
+func (g *generator) resumed(pc byte) []byte {
+	n := 1 + g.IntN(5)
+	g.labels = append(g.labels, jump{}, jump{0xff})
+	code := cat([]byte{0x02, 0x40, 0x03, 0x40}, bytes.Repeat([]byte{0x02, 0x40}, n), []byte{0x20, pc, 0x0e}, leb(uint64(n)))
+	for i := range n {
+		g.labels = append(g.labels, jump{})
+		code = append(code, byte(i))
+	}
+	code = append(code, byte(n+1))
+	for i := range n {
+		g.labels = g.labels[:len(g.labels)-1]
+		code = cat(code, []byte{0x0b}, g.step(), g.statements(4))
+		for range g.IntN(3) {
+			code = cat(code, g.value(0x7f, 2), []byte{0x04, 0x40}, i32Const(int32(g.IntN(n))), []byte{0x21, pc, 0x0c, byte(n - i), 0x0b})
+		}
+	}
+	g.labels = g.labels[:len(g.labels)-2]
+	return append(code, 0x0b, 0x0b)
 }
 
 func (g *generator) statements(depth int) (code []byte) {
@@ -150,8 +180,8 @@ func (g *generator) statement(depth int) []byte {
 		body := g.statements(d)
 		g.labels = g.labels[:len(g.labels)-1]
 		return cat([]byte{0x02, 0x40}, body, []byte{0x0b})
-	case 2, 3: // a loop; 0xff: branches to it are made here alone
-		g.labels = append(g.labels, jump{0xff})
+	case 2, 3: // a loop, which branches in it may go to as well
+		g.labels = append(g.labels, jump{})
 		body := g.statements(d)
 		again := g.value(0x7f, d)
 		g.labels = g.labels[:len(g.labels)-1]
@@ -165,7 +195,7 @@ func (g *generator) statement(depth int) []byte {
 			return cat(cond, []byte{0x04, 0x40}, then, []byte{0x0b})
 		}
 		return cat(cond, []byte{0x04, 0x40}, then, []byte{0x05}, other, []byte{0x0b})
-	case 6: // br_if, br, br_table to whatever takes nothing along
+	case 6: // br_if, br, br_table to whatever takes nothing along, a return among them
 		to := g.target()
 		if to < 0 {
 			return []byte{0x01}
@@ -174,8 +204,12 @@ func (g *generator) statement(depth int) []byte {
 		case 0:
 			return cat(g.value(0x7f, d), []byte{0x04, 0x40, 0x0c, byte(to + 1), 0x0b})
 		case 1:
-			other := g.target()
-			return cat([]byte{0x02, 0x40}, g.value(0x7f, d), []byte{0x0e, 2, byte(to + 1), 0, byte(other + 1), 0x0b})
+			n := g.IntN(6)
+			code := cat([]byte{0x02, 0x40}, g.value(0x7f, d), []byte{0x41, 7, 0x71, 0x0e, byte(n + 1), byte(to + 1)})
+			for range n {
+				code = append(code, byte(max(to, g.target())+1))
+			}
+			return append(code, byte(g.IntN(2)*(to+1)), 0x0b)
 		}
 		return cat(g.value(0x7f, d), []byte{0x0d, byte(to)})
 	case 7, 8:
@@ -368,12 +402,26 @@ func (g *generator) value(kind byte, depth int) []byte {
 		return cat([]byte{op, kind}, body, []byte{0x0b})
 	case 6: // a loop that takes values
 		if kind != 0x7b {
-			t := g.a.typ(string(kind), string(kind))
+			more := "" // below it, all the while
+			if len(g.locals) < 100 {
+				more = g.types(2)
+			}
+			t := g.a.typ(more+string(kind), more+string(kind))
+			var below []byte
+			for _, k := range []byte(more) {
+				below = append(below, g.value(k, d)...)
+			}
 			g.labels = append(g.labels, jump{0xff})
 			body := g.statements(d)
 			again := g.value(0x7f, d)
 			g.labels = g.labels[:len(g.labels)-1]
-			return cat(g.value(kind, d), []byte{0x03}, t, g.step(), body, again, i32Const(7), []byte{0x71, 0x0d, 0, 0x0b})
+			code := cat(below, g.value(kind, d), []byte{0x03}, t, g.step(), body, again, i32Const(7), []byte{0x71, 0x0d, 0, 0x0b})
+			if more == "" {
+				return code
+			}
+			g.locals = append(g.locals, kind) // for the value, while those below it go
+			code = cat(code, []byte{0x21}, leb(uint64(len(g.locals)-1)), bytes.Repeat([]byte{0x1a}, len(more)))
+			return cat(code, []byte{0x20}, leb(uint64(len(g.locals)-1)))
 		}
 	}
 	return g.operation(kind, d)

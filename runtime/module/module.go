@@ -23,7 +23,7 @@ import (
 
 // Version tells rewritten modules of different makes of this package apart. It
 // belongs into the key of whatever is kept of them.
-const Version = "1"
+const Version = "2"
 
 // Names that a rewritten module has beside its own.
 const (

@@ -42,6 +42,11 @@ func appendRecords(dst []byte, b *Batch) []byte {
 		dst = strconv.AppendInt(dst, r.Arrival/1000, 10)
 		ms := r.Arrival % 1000
 		dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+		if r.Aggregated {
+			dst = append(dst, jsonSub...)
+			dst = strconv.AppendInt(dst, int64(r.SubSequence), 10)
+			dst = append(dst, jsonAggregated...)
+		}
 		dst = append(dst, jsonEventID...)
 		dst = append(dst, b.Shard...)
 		dst = append(dst, ':')
@@ -61,7 +66,10 @@ const (
 	jsonIdentity = `","eventName":"aws:kinesis:record","invokeIdentityArn":`
 	jsonRegion   = `,"awsRegion":`
 	jsonARN      = `,"eventSourceARN":`
-	jsonEnd      = `}`
+	// As aws-kinesis-agg, AWS's own library for functions, shows them.
+	jsonSub        = `,"subSequenceNumber":`
+	jsonAggregated = `,"aggregated":true`
+	jsonEnd        = `}`
 )
 
 func appendTail(dst []byte, b *Batch) []byte {
@@ -80,19 +88,34 @@ const (
 )
 
 // BatchJSONSize is what the JSON event of a stream's records, without a window,
-// has beside what [RecordJSONSize] counts: AppendJSON appends BatchJSONSize plus
+// has beside what [RecordSizer] counts: AppendJSON appends BatchJSONSize plus
 // the sizes of all its records.
 const BatchJSONSize = len(jsonBegin) + len("]") + len(jsonEnd) - 1
 
-// RecordJSONSize is the exact number of bytes that a record adds to the event
-// of [AppendJSON], the comma that parts it from its neighbour included. Of b
-// only the fields common to all records count.
-func RecordJSONSize(b *Batch, partitionKey string, dataLen int) int {
+// RecordSizer is what records of one batch have in common, in bytes of JSON.
+type RecordSizer int
+
+// NewRecordSizer measures the fields of b that are common to all records.
+func NewRecordSizer(b *Batch) RecordSizer {
 	const fixed = len(jsonKey) + len(jsonSequence) + sequenceDigits + len(jsonData) + len(jsonArrival) + arrivalChars +
 		len(jsonEventID) + 1 + sequenceDigits +
 		len(jsonIdentity) + len(jsonRegion) + len(jsonARN) + len("},")
-	return fixed + len(b.Shard) + stringSize(partitionKey) + base64.StdEncoding.EncodedLen(dataLen) +
-		stringSize(b.Identity) + stringSize(b.Region) + stringSize(b.ARN)
+	return RecordSizer(fixed + len(b.Shard) + stringSize(b.Identity) + stringSize(b.Region) + stringSize(b.ARN))
+}
+
+// Size is the exact number of bytes that a record adds to the event of
+// [AppendJSON], the comma that parts it from its neighbour included.
+func (s RecordSizer) Size(partitionKey string, dataLen int) int {
+	return int(s) + stringSize(partitionKey) + base64.StdEncoding.EncodedLen(dataLen)
+}
+
+// SubSize is Size of an aggregated record.
+func (s RecordSizer) SubSize(partitionKey string, dataLen, sub int) int {
+	digits := 1
+	for n := sub; n >= 10; n /= 10 {
+		digits++
+	}
+	return s.Size(partitionKey, dataLen) + len(jsonSub) + digits + len(jsonAggregated)
 }
 
 // plain says which bytes stand for themselves in a JSON string.

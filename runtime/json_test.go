@@ -76,7 +76,7 @@ func TestSizesAddUpToTheEvent(t *testing.T) {
 			r := &b.Records[i]
 			r.PartitionKey = anyString(t, "key")
 			r.Data = rapid.SliceOf(rapid.Byte()).Draw(t, "data")
-			want += RecordJSONSize(b, r.PartitionKey, len(r.Data))
+			want += NewRecordSizer(b).Size(r.PartitionKey, len(r.Data))
 		}
 		got := AppendJSON(nil, b)
 		if len(got) != want {

@@ -55,6 +55,10 @@ type Record struct {
 
 	Message *Message // with KindSQS, else nil
 	Change  *Change  // with KindDynamoDB, else nil
+	// Aggregated: it is the SubSequence-th, from 0, of the records that a producer has
+	// packed into the one with this Sequence. Events in JSON show both.
+	Aggregated  bool
+	SubSequence int
 }
 
 // Batch is the records of one shard, or messages of one queue, handed to a function

@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -41,6 +43,7 @@ type cache struct {
 	dir  string // of this version's entries
 	own  string // to be removed at the end, empty for a lasting one
 	key  []byte
+	gmac cipher.AEAD // by a key made of key
 	mu   sync.Mutex
 	seen map[string]string // what a verified entry's files looked like, by digest
 }
@@ -48,7 +51,7 @@ type cache struct {
 const (
 	codeFile     = "code.wasm"
 	manifestFile = "manifest"
-	cacheFormat  = "1"
+	cacheFormat  = "2"
 	// maxFiles of an entry; there are three.
 	maxFiles = 16
 	// stale is how long an entry that nobody loads stays.
@@ -62,12 +65,6 @@ const (
 type manifest struct {
 	Code  functions.Code `json:"code"`
 	Files []cachedFile   `json:"files"`
-}
-
-type cachedFile struct {
-	Name   string `json:"name"` // relative, with slashes
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
 }
 
 // openCache makes dir, which nobody else may have had a hand in. Empty: a folder that
@@ -89,6 +86,13 @@ func openCache(dir string) (*cache, error) {
 		return nil, fmt.Errorf("sandbox: cache: %w", err)
 	}
 	if c.key, err = cacheKey(filepath.Join(dir, "key")); err != nil {
+		return nil, fmt.Errorf("sandbox: cache: %w", err)
+	}
+	block, err := aes.NewCipher(c.mac([]byte("GMAC of files")))
+	if err == nil {
+		c.gmac, err = cipher.NewGCM(block)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("sandbox: cache: %w", err)
 	}
 	c.dir = filepath.Join(dir, "v1-"+compiler())
@@ -230,7 +234,7 @@ func (c *cache) begin(code []byte) (dir string, err error) {
 
 // commit makes an entry of a folder that was compiled into.
 func (c *cache) commit(dir string, code functions.Code) error {
-	files, look, err := hashFiles(dir)
+	files, look, err := c.sign(dir, nil)
 	if err != nil {
 		return fmt.Errorf("sandbox: cache: %w", err)
 	}
@@ -334,29 +338,36 @@ func (c *cache) lookup(digest string) (functions.Code, error) {
 	return code, err
 }
 
-func (c *cache) verify(digest string) (functions.Code, error) {
-	dir := c.path(digest)
-	b, err := readSmall(filepath.Join(dir, manifestFile), 64<<10)
+// manifest reads that of an entry, and sees that it is ours.
+func (c *cache) manifest(digest string) (m manifest, err error) {
+	b, err := readSmall(filepath.Join(c.path(digest), manifestFile), 64<<10)
 	if err != nil {
-		return functions.Code{}, err
+		return m, err
 	}
 	at := len(b) - hex.EncodedLen(sha256.Size)
 	if at < 0 {
-		return functions.Code{}, errors.New("the manifest is cut off")
+		return m, errors.New("the manifest is cut off")
 	}
 	sum, err := hex.DecodeString(string(b[at:]))
 	if err != nil || !hmac.Equal(sum, c.mac(b[:at])) {
-		return functions.Code{}, errors.New("the manifest is not ours")
+		return m, errors.New("the manifest is not ours")
 	}
-	var m manifest
 	if err := json.Unmarshal(b[:at], &m); err != nil {
-		return functions.Code{}, err
+		return m, err
 	}
 	if m.Code.SHA256 != digest {
-		return functions.Code{}, errors.New("the manifest is of another module")
+		return m, errors.New("the manifest is of another module")
 	}
-	// Hashing tens of megabytes takes as many milliseconds: not again for files that nobody
-	// has touched, which the kernel's change time shows.
+	return m, nil
+}
+
+func (c *cache) verify(digest string) (functions.Code, error) {
+	m, err := c.manifest(digest)
+	if err != nil {
+		return functions.Code{}, err
+	}
+	dir := c.path(digest)
+	// Not again for files that nobody has touched, which the kernel's change time shows.
 	look, err := lookOf(dir)
 	if err != nil {
 		return functions.Code{}, err
@@ -365,11 +376,11 @@ func (c *cache) verify(digest string) (functions.Code, error) {
 	known := look != "" && c.seen[digest] == look
 	c.mu.Unlock()
 	if !known {
-		files, look, err := hashFiles(dir)
+		files, look, err := c.sign(dir, m.Files)
 		if err != nil {
 			return functions.Code{}, err
 		}
-		if !slices.Equal(files, m.Files) {
+		if !slices.EqualFunc(files, m.Files, cachedFile.is) {
 			return functions.Code{}, errors.New("the files are not those of the manifest")
 		}
 		c.mu.Lock()
@@ -386,72 +397,4 @@ func (c *cache) close() error {
 		return nil
 	}
 	return os.RemoveAll(c.own)
-}
-
-// walk calls f for each file of an entry but the manifest. Anything but files and folders
-// is an error.
-func walk(dir string, f func(path, name string, info fs.FileInfo) error) error {
-	n := 0
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil || name == manifestFile {
-			return err
-		}
-		if n++; n > maxFiles {
-			return errors.New("too many files")
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is no file", name)
-		}
-		return f(path, filepath.ToSlash(name), info)
-	})
-}
-
-func hashFiles(dir string) (files []cachedFile, look string, err error) {
-	// The look is taken before the bytes: a change meanwhile makes it differ the next time.
-	if look, err = lookOf(dir); err != nil {
-		return nil, "", err
-	}
-	err = walk(dir, func(path, name string, info fs.FileInfo) error {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		h := sha256.New()
-		n, err := io.Copy(h, f)
-		files = append(files, cachedFile{Name: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))})
-		return err
-	})
-	return files, look, err
-}
-
-// lookOf is what the files of an entry look like from outside.
-func lookOf(dir string) (string, error) {
-	var b strings.Builder
-	err := walk(dir, func(_, name string, info fs.FileInfo) error {
-		id := identity(info)
-		if id == "" {
-			return nil
-		}
-		fmt.Fprintf(&b, "%s %d %d %s\n", name, info.Size(), info.ModTime().UnixNano(), id)
-		return nil
-	})
-	return b.String(), err
-}
-
-func readSmall(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, most))
 }

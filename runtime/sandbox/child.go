@@ -10,8 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -147,6 +145,24 @@ func (l *childLink) accept(ticket string) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
+// admit is the connection of an environment, and its tray if it has one.
+func (l *childLink) admit(o openOrder) (io.ReadWriteCloser, *tray, error) {
+	if o.Ticket != "" {
+		conn, err := l.dial(o.Ticket)
+		return conn, nil, err
+	}
+	f := l.file()
+	if f == nil {
+		return nil, nil, broken("a frame without its connection")
+	}
+	conn, err := newLine(f)
+	if err != nil || !o.Tray {
+		return conn, nil, err
+	}
+	tray, err := openTray(l.file())
+	return conn, tray, err
+}
+
 // sandbox is what a child is: one module, and the environments in it.
 type sandbox struct {
 	link    *childLink
@@ -197,11 +213,11 @@ func serve(l *childLink, b []byte, seen []string) error {
 			if !order.Portable {
 				_ = bound(o.Mapped) // the server watches what it really has
 			}
-			conn, err := l.accept(o.Ticket)
+			conn, tray, err := l.admit(o)
 			if err != nil {
 				return err
 			}
-			go s.environment(o.Environment, conn)
+			go s.environment(o.Environment, conn, tray)
 		case kindCancel:
 			if len(b) == 8 {
 				s.cancel(binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]))
@@ -214,32 +230,6 @@ func serve(l *childLink, b []byte, seen []string) error {
 			return broken("a frame of kind %q", kind)
 		}
 	}
-}
-
-// load readies the module. Its native code has been made by another child, and the
-// server has seen that it is what that one wrote.
-func (s *sandbox) load(order loadOrder) error {
-	code, err := os.ReadFile(filepath.Join(order.Dir, codeFile))
-	if err != nil {
-		return err
-	}
-	ctx := context.Background()
-	s.engine, err = wasm.NewEngine(ctx, wasm.Options{CacheDir: order.Dir, Account: order.Account, Region: order.Region, Endpoint: order.Endpoint, Dialer: s.dialer})
-	if err != nil {
-		return err
-	}
-	program, info, err := s.engine.Load(ctx, code, nil)
-	if err != nil {
-		return err
-	}
-	if info.SHA256 != order.SHA256 {
-		return fmt.Errorf("the module is not %s", order.SHA256)
-	}
-	s.program = program
-	code = nil
-	// What loading left behind is many times what running needs.
-	debug.FreeOSMemory()
-	return nil
 }
 
 func (s *sandbox) enter(environment, number uint32, left time.Duration) (context.Context, context.CancelFunc) {
@@ -264,8 +254,9 @@ func (s *sandbox) cancel(environment, number uint32) {
 }
 
 // environment serves one connection to its end.
-func (s *sandbox) environment(id uint32, conn net.Conn) {
+func (s *sandbox) environment(id uint32, conn io.ReadWriteCloser, tray *tray) {
 	defer conn.Close()
+	defer tray.close()
 	in := newFrameReader(conn)
 	out := &lineWriter{conn: conn}
 	guest, err := s.start(id, in, out)
@@ -280,7 +271,7 @@ func (s *sandbox) environment(id uint32, conn net.Conn) {
 		}
 		switch kind {
 		case kindCall:
-			err = s.exchange(id, guest, conn, in, out, b)
+			err = s.exchange(id, guest, tray, in, out, b)
 		case kindRest:
 			guest.Rest()
 			ok := byte(0)
@@ -333,7 +324,7 @@ func (s *sandbox) start(id uint32, in *frameReader, out *lineWriter) (wasm.Guest
 
 // exchange has the guest answer a message, which is read into its memory and
 // written out of it.
-func (s *sandbox) exchange(id uint32, guest wasm.Guest, conn net.Conn, in *frameReader, out *lineWriter, b []byte) error {
+func (s *sandbox) exchange(id uint32, guest wasm.Guest, tray *tray, in *frameReader, out *lineWriter, b []byte) error {
 	c, err := decodeCall(b)
 	if err != nil {
 		return err
@@ -341,9 +332,16 @@ func (s *sandbox) exchange(id uint32, guest wasm.Guest, conn net.Conn, in *frame
 	ctx, leave := s.enter(id, c.number, c.left)
 	defer leave()
 	out.begin()
-	taken := false
-	var lost error // of the connection
+	if c.inTray && !tray.holds(c.size) {
+		return broken("a message of %d bytes in a tray that does not take it", c.size)
+	}
+	taken := c.inTray // there is nothing to be read
+	var lost error    // of the connection
 	reply := guest.Exchange(ctx, wasm.Request{ID: c.id, JSON: c.json, Size: c.size, Deadline: time.Now().Add(c.left), Fill: func(dst []byte) error {
+		if c.inTray {
+			copy(dst, tray.b[:c.size])
+			return nil
+		}
 		taken = true
 		_, lost = io.ReadFull(in, dst[:c.size])
 		return lost
@@ -361,10 +359,12 @@ func (s *sandbox) exchange(id uint32, guest wasm.Guest, conn net.Conn, in *frame
 	if len(body) > maxBody {
 		return broken("a reply of %d bytes", len(body))
 	}
-	out.head = appendReplyHead(out.head[:0], c.number, guest.Reusable(), &reply, len(body))
-	out.parts = append(out.parts[:0], out.head, body)
-	parts := out.parts
-	if _, err := parts.WriteTo(conn); err != nil {
+	inTray := reply.Failure == nil && tray.holds(len(body))
+	if inTray {
+		copy(tray.b, body)
+		body = binary.LittleEndian.AppendUint32(out.size[:0], uint32(len(body)))
+	}
+	if err := out.reply(appendReplyHead(out.head[:0], c.number, guest.Reusable(), inTray, &reply, len(body)), body); err != nil {
 		return err
 	}
 	guest.Finish()
@@ -373,11 +373,24 @@ func (s *sandbox) exchange(id uint32, guest wasm.Guest, conn net.Conn, in *frame
 
 // lineWriter sends what a guest logs to the server, which knows the request.
 type lineWriter struct {
-	conn  net.Conn
-	buf   []byte
-	left  int // of this call
-	head  []byte
-	parts net.Buffers
+	conn io.Writer
+	buf  []byte
+	left int // of this call
+	head []byte
+	size [4]byte
+}
+
+// reply writes a reply: a short one at once, for each write may wake the server.
+func (w *lineWriter) reply(head, body []byte) error {
+	w.head = head
+	if len(body) <= maxInline {
+		w.head = append(head, body...)
+		_, err := w.conn.Write(w.head)
+		return err
+	}
+	parts := net.Buffers{head, body}
+	_, err := parts.WriteTo(w.conn)
+	return err
 }
 
 func (w *lineWriter) begin() { w.left = maxLogged }

@@ -36,14 +36,22 @@ func newControl(conn net.Conn, withFiles bool) *control {
 
 // send writes a frame; file, if not nil, goes along with it and stays the caller's.
 func (c *control) send(kind byte, message any, file *os.File) error {
+	if file == nil {
+		return c.sendWith(kind, message, nil)
+	}
+	return c.sendWith(kind, message, []*os.File{file})
+}
+
+// sendWith is send with any number of files, in this order.
+func (c *control) sendWith(kind byte, message any, files []*os.File) error {
 	payload, err := json.Marshal(message)
 	if err != nil {
 		return err
 	}
-	return c.sendRaw(kind, payload, file)
+	return c.sendRaw(kind, payload, files)
 }
 
-func (c *control) sendRaw(kind byte, payload []byte, file *os.File) error {
+func (c *control) sendRaw(kind byte, payload []byte, files []*os.File) error {
 	if len(payload) > maxControl {
 		return errors.New("sandbox: the frame is too long")
 	}
@@ -53,8 +61,8 @@ func (c *control) sendRaw(kind byte, payload []byte, file *os.File) error {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if file != nil {
-		return sendFile(c.conn, c.buf, file)
+	if len(files) > 0 {
+		return sendFiles(c.conn, c.buf, files)
 	}
 	_, err := c.conn.Write(c.buf)
 	return err

@@ -26,6 +26,8 @@ type environment struct {
 	number  uint32
 	conn    net.Conn
 	in      *frameReader
+	tray    *tray  // nil where the system has none
+	body    []byte // of the last reply, taken from it
 
 	// ahead: it only readies the process for those to come. Nobody's invocation is in
 	// it, so it is not looked at when one is to blame.
@@ -60,6 +62,12 @@ func (p *process) open(ctx context.Context, v functions.Version, logs runtime.Lo
 	left := time.Until(deadline)
 	o := p.engine.opts
 	e := &environment{process: p, version: v, arn: v.ARN(o.Account, o.Region), logs: logs, ahead: ahead, init: max(left.Round(10*time.Millisecond), 1)}
+	var along []*os.File
+	if !o.Portable {
+		if e.tray, _ = newTray(); e.tray != nil { // it goes without one too
+			along = append(along, e.tray.file)
+		}
+	}
 	p.mu.Lock()
 	p.last++
 	e.number = p.last
@@ -70,11 +78,11 @@ func (p *process) open(ctx context.Context, v functions.Version, logs runtime.Lo
 	b, err := json.Marshal(v)
 	if err == nil {
 		e.conn, err = p.engine.starter.connect(ctx, p.ctl, kindOpen, func(ticket string) any {
-			return openOrder{Environment: e.number, Ticket: ticket, Mapped: p.mapped()}
-		})
+			return openOrder{Environment: e.number, Ticket: ticket, Tray: e.tray != nil, Mapped: p.mapped()}
+		}, along...)
 	}
 	if err != nil {
-		defer p.unclaim(e)
+		defer e.Close() // never fails
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("sandbox: start: %w", context.Cause(ctx))
 		}
@@ -226,13 +234,20 @@ func (e *environment) exchange(ctx context.Context, q wasm.Request) (r wasm.Repl
 	e.calls++
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	b := appendCall((*buf)[:0], call{number: e.calls, json: q.JSON, size: q.Size, left: deadline.Sub(began), id: q.ID})
-	head := len(b)
-	if cap(b) < head+q.Size {
-		b = append(make([]byte, 0, head+q.Size), b...)
+	inTray := e.tray.holds(q.Size)
+	b := appendCall((*buf)[:0], call{number: e.calls, json: q.JSON, inTray: inTray, size: q.Size, left: deadline.Sub(began), id: q.ID})
+	var err error
+	if inTray {
+		err = e.tray.use(q.Size, q.Fill)
+	} else {
+		head := len(b)
+		if cap(b) < head+q.Size {
+			b = append(make([]byte, 0, head+q.Size), b...)
+		}
+		b = b[:head+q.Size]
+		err = q.Fill(b[head:])
 	}
-	b = b[:head+q.Size]
-	if err := q.Fill(b[head:]); err != nil {
+	if err != nil {
 		return wasm.Reply{Failure: &runtime.InitError{Outcome: runtime.Infrastructure, Type: runtime.TypeInternal, Message: "the request could not be written: " + err.Error()}}
 	}
 	if cap(b) <= 1<<20 {
@@ -243,7 +258,7 @@ func (e *environment) exchange(ctx context.Context, q wasm.Request) (r wasm.Repl
 	e.busy = true
 	e.process.mu.Unlock()
 	stop := e.watch(ctx, deadline)
-	err := e.talk(b, func(kind byte, n int) error {
+	err = e.talk(b, func(kind byte, n int) error {
 		if kind != kindReply {
 			return broken("a frame of kind %q", kind)
 		}
@@ -251,7 +266,10 @@ func (e *environment) exchange(ctx context.Context, q wasm.Request) (r wasm.Repl
 		if err != nil {
 			return err
 		}
-		r, e.reusable, err = decodeReply(b, e.calls, int64(limitOf(e.version)), time.Since(began))
+		r, e.reusable, n, err = decodeReply(b, e.calls, int64(limitOf(e.version)), time.Since(began))
+		if n > 0 {
+			r.Body, err = e.taken(n)
+		}
 		return err
 	}, q.ID)
 	stop()
@@ -263,6 +281,19 @@ func (e *environment) exchange(ctx context.Context, q wasm.Request) (r wasm.Repl
 	e.memory = r.MaxMemory
 	e.fleet.answered()
 	return r
+}
+
+// taken is a message of n bytes in the tray. It is a copy: the child cannot change it any
+// more while it is judged.
+func (e *environment) taken(n int) ([]byte, error) {
+	if !e.tray.holds(n) {
+		return nil, broken("a reply of %d bytes in a tray that does not take it", n)
+	}
+	b, err := e.tray.take(e.body, n)
+	if e.body = b; n > 2<<20 {
+		e.body = nil // not kept for the rare one
+	}
+	return b, err
 }
 
 // Invoke implements runtime.Environment.
@@ -300,6 +331,8 @@ func (e *environment) Rest() {
 		return
 	}
 	e.idle()
+	e.body = nil
+	e.tray.empty()
 }
 
 // Close implements runtime.Environment.
@@ -310,6 +343,7 @@ func (e *environment) Close() error {
 			e.conn.Close() // the child sees it
 		}
 		e.process.unclaim(e)
+		_ = e.tray.close() // only a bug of ours could make it fail
 	})
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // socketPair makes a connection: one end for us, the other for a child.
 func socketPair() (net.Conn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -24,27 +24,41 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
-// sendFile writes b and has file come along with its first byte.
-func sendFile(conn net.Conn, b []byte, file *os.File) error {
+// sendFiles writes b and has files come along with its first byte.
+func sendFiles(conn net.Conn, b []byte, files []*os.File) error {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
 		return errors.New("sandbox: no descriptor can go this way")
 	}
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
+	var fds []int
 	var n int
-	var sent error
-	if err := raw.Control(func(fd uintptr) {
-		n, _, sent = u.WriteMsgUnix(b, unix.UnixRights(int(fd)), nil)
-	}); err != nil {
+	var send func(left []*os.File) error
+	send = func(left []*os.File) (err error) {
+		if len(left) == 0 {
+			n, _, err = u.WriteMsgUnix(b, unix.UnixRights(fds...), nil)
+			return err
+		}
+		raw, err := left[0].SyscallConn()
+		if err != nil {
+			return err
+		}
+		// Fd would make the descriptor, and all that share its state, a blocking one.
+		if e := raw.Control(func(fd uintptr) {
+			fds = append(fds, int(fd))
+			err = send(left[1:])
+		}); e != nil {
+			return e
+		}
 		return err
 	}
-	if sent == nil && n < len(b) {
-		_, sent = u.Write(b[n:])
+	if err := send(files); err != nil {
+		return err
 	}
-	return sent
+	if n < len(b) {
+		_, err := u.Write(b[n:])
+		return err
+	}
+	return nil
 }
 
 // maxWaiting is how many descriptors may wait to be taken.

@@ -5,3 +5,5 @@ package sandbox
 func lookAround(string) []string { return nil }
 
 func server(string, bool) {}
+
+func hostile(string) {}

@@ -74,7 +74,7 @@ type process struct {
 // code, stacks of deep recursion (wazero lets one guest have 400 MB), tables.
 const (
 	baseMemory   = 512 << 20
-	memoryOfEach = 32 << 20
+	memoryOfEach = 32 << 20 // its tray included
 	maxAsking    = 256
 )
 
@@ -393,6 +393,9 @@ func (p *process) watch() {
 		has, err := int64(0), error(nil)
 		if !p.over {
 			has, err = resident(p.cmd.Process.Pid)
+		}
+		for e := range p.envs {
+			has += e.tray.held()
 		}
 		most := p.most()
 		p.mu.Unlock()

@@ -11,6 +11,10 @@
 // attempt. A version whose process has ended so has one environment a process
 // for a while: the next end has one invocation to blame.
 //
+// Frames go by a socket for each environment; on Linux what is long lies in sealed memory that
+// the server and the child both have, written once by the one and copied once by the
+// other.
+//
 // The child has no environment variables, no descriptors but its connections, and,
 // on Linux, no way to open files, to connect, to start or see processes. What a guest dials
 // the server dials for it (package door) and hands over connected. What of this

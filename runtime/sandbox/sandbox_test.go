@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "server" {
 		server(os.Args[2], os.Args[3] == "portable")
 	}
+	if len(os.Args) > 2 && os.Args[1] == "hostile" {
+		hostile(os.Args[2])
+	}
 	os.Exit(func() int {
 		probe = nil
 		var err error

@@ -125,8 +125,8 @@ func (s *starter) expect() (ticket string, get func(context.Context) (net.Conn, 
 }
 
 // connect makes one more connection to a child and sends it the frame that
-// message, told of the ticket, makes.
-func (s *starter) connect(ctx context.Context, ctl *control, kind byte, message func(ticket string) any) (net.Conn, error) {
+// message, told of the ticket, makes. Where descriptors can be passed on, more go along.
+func (s *starter) connect(ctx context.Context, ctl *control, kind byte, message func(ticket string) any, more ...*os.File) (net.Conn, error) {
 	if s.portable {
 		ticket, get := s.expect()
 		if err := ctl.send(kind, message(ticket), nil); err != nil {
@@ -146,7 +146,7 @@ func (s *starter) connect(ctx context.Context, ctl *control, kind byte, message 
 		return nil, err
 	}
 	defer theirs.Close()
-	if err := ctl.send(kind, message(""), theirs); err != nil {
+	if err := ctl.sendWith(kind, message(""), append([]*os.File{theirs}, more...)); err != nil {
 		conn.Close()
 		return nil, err
 	}

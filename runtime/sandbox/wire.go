@@ -37,8 +37,8 @@ const (
 const (
 	kindStart   = 'S' // to the child: i64 nanoseconds left, version as JSON
 	kindStarted = 's' // from it: startReport
-	kindCall    = 'X' // to the child: callHead, id; Size bytes of message follow the frame
-	kindReply   = 'a' // from it: replyHead, then the message, or a failure as JSON
+	kindCall    = 'X' // to the child: callHead, id; Size bytes of message follow the frame, or lie in the tray
+	kindReply   = 'a' // from it: replyHead, then the message, or its length, u32, if it lies in the tray, or a failure as JSON
 	kindLine    = 'o' // from it: a line of the guest's log
 	kindRest    = 'R' // to the child
 	kindRested  = 'r' // from it: u8, whether it is reusable
@@ -165,17 +165,21 @@ func toGuest(kind byte) int {
 // callHead: u32 call, u32 flags, u32 size, u32 zero, i64 nanoseconds left. The id follows.
 const callHead = 24
 
-const callJSON = 1 << 0
+const (
+	callJSON   = 1 << 0
+	callInTray = 1 << 1 // the message does not follow the frame
+)
 
 type call struct {
 	number uint32
 	json   bool
+	inTray bool
 	size   int
 	left   time.Duration
 	id     string
 }
 
-// appendCall appends the frame; the message is to follow.
+// appendCall appends the frame; the message is to follow, unless it is in the tray.
 func appendCall(dst []byte, c call) []byte {
 	le := binary.LittleEndian
 	var head [frameHead]byte
@@ -186,6 +190,9 @@ func appendCall(dst []byte, c call) []byte {
 	var flags uint32
 	if c.json {
 		flags |= callJSON
+	}
+	if c.inTray {
+		flags |= callInTray
 	}
 	dst = le.AppendUint32(dst, flags)
 	dst = le.AppendUint32(dst, uint32(c.size))
@@ -203,7 +210,8 @@ func decodeCall(b []byte) (call, error) {
 	if size > maxRequest {
 		return call{}, broken("a message of %d bytes", size)
 	}
-	return call{number: le.Uint32(b), json: le.Uint32(b[4:])&callJSON != 0, size: int(size),
+	flags := le.Uint32(b[4:])
+	return call{number: le.Uint32(b), json: flags&callJSON != 0, inTray: flags&callInTray != 0, size: int(size),
 		left: time.Duration(le.Uint64(b[16:])), id: string(b[callHead:])}, nil
 }
 
@@ -213,10 +221,11 @@ const replyHead = 32
 const (
 	replyFailed   = 1 << 0 // a failure follows
 	replyReusable = 1 << 1 // the environment takes another call
+	replyInTray   = 1 << 2 // the message lies in the tray, and its length follows
 )
 
 // appendReplyHead appends the head of the frame and of the reply; n bytes are to follow.
-func appendReplyHead(dst []byte, number uint32, reusable bool, r *wasm.Reply, n int) []byte {
+func appendReplyHead(dst []byte, number uint32, reusable, inTray bool, r *wasm.Reply, n int) []byte {
 	le := binary.LittleEndian
 	var head [frameHead]byte
 	putHead(head[:], kindReply, replyHead+n)
@@ -228,6 +237,9 @@ func appendReplyHead(dst []byte, number uint32, reusable bool, r *wasm.Reply, n 
 	}
 	if reusable {
 		flags |= replyReusable
+	}
+	if inTray {
+		flags |= replyInTray
 	}
 	dst = le.AppendUint32(dst, flags)
 	dst = le.AppendUint64(dst, r.Work)
@@ -243,30 +255,40 @@ const (
 )
 
 // decodeReply reads a reply and judges what can be judged here: numbers are cut to
-// what they can be. The body aliases b.
-func decodeReply(b []byte, number uint32, memory int64, took time.Duration) (r wasm.Reply, reusable bool, err error) {
+// what they can be. The body aliases b, or is missing: then that many bytes
+// are to be taken from the tray.
+func decodeReply(b []byte, number uint32, memory int64, took time.Duration) (r wasm.Reply, reusable bool, inTray int, err error) {
 	le := binary.LittleEndian
 	if len(b) < replyHead {
-		return r, false, broken("a reply of %d bytes", len(b))
+		return r, false, 0, broken("a reply of %d bytes", len(b))
 	}
 	if got := le.Uint32(b); got != number {
-		return r, false, broken("a reply to call %d, want %d", got, number)
+		return r, false, 0, broken("a reply to call %d, want %d", got, number)
 	}
 	flags := le.Uint32(b[4:])
+	reusable = flags&replyReusable != 0
 	r.MaxMemory = min(max(0, int64(le.Uint64(b[16:]))), memory)
 	r.Duration = min(max(0, time.Duration(le.Uint64(b[24:]))), took)
 	r.Work = min(le.Uint64(b[8:]), uint64(max(0, took))*stepsPerNanosecond+longestStep)
 	body := b[replyHead:]
-	if flags&replyFailed == 0 {
+	switch flags & (replyFailed | replyInTray) {
+	case 0:
 		r.Body = body
-		return r, flags&replyReusable != 0, nil
+	case replyFailed:
+		r.Failure, err = decodeFailure(body)
+	case replyInTray:
+		if len(body) != 4 {
+			return r, false, 0, broken("a reply in the tray, and its length in %d bytes", len(body))
+		}
+		n := le.Uint32(body)
+		if n > maxBody {
+			return r, false, 0, broken("a reply of %d bytes in the tray", n)
+		}
+		inTray = int(n)
+	default:
+		err = broken("a failure in the tray")
 	}
-	f, err := decodeFailure(body)
-	if err != nil {
-		return r, false, err
-	}
-	r.Failure = f
-	return r, flags&replyReusable != 0, nil
+	return r, reusable && err == nil, inTray, err
 }
 
 func encodeFailure(f *runtime.InitError) []byte {
@@ -329,6 +351,7 @@ type openOrder struct {
 	Environment uint32 `json:"environment"`
 	Mapped      int64  `json:"mapped"`           // bytes that the process may map writable from now on
 	Ticket      string `json:"ticket,omitempty"` // of the connection, where it is not sent along
+	Tray        bool   `json:"tray,omitempty"`   // it is sent along, behind the connection
 }
 
 type compileOrder struct {

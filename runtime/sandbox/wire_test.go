@@ -37,16 +37,16 @@ func TestFramesThatNobodySendsAreRefusedBeforeTheyAreKept(t *testing.T) {
 
 func TestReplyIsCutToWhatItCanBe(t *testing.T) {
 	lies := wasm.Reply{MaxMemory: 1 << 60, Duration: time.Hour, Work: 7, Body: []byte("body")}
-	b := append(appendReplyHead(nil, 5, true, &lies, 4), lies.Body...)[frameHead:]
-	r, reusable, err := decodeReply(b, 5, 128<<20, time.Second)
+	b := append(appendReplyHead(nil, 5, true, false, &lies, 4), lies.Body...)[frameHead:]
+	r, reusable, _, err := decodeReply(b, 5, 128<<20, time.Second)
 	if err != nil || !reusable || r.MaxMemory != 128<<20 || r.Duration != time.Second || r.Work != 7 || string(r.Body) != "body" {
 		t.Errorf("%+v %v %v", r, reusable, err)
 	}
 	lies.Work = 1 << 63
-	if r, _, err := decodeReply(append(appendReplyHead(nil, 5, true, &lies, 4), lies.Body...)[frameHead:], 5, 128<<20, time.Second); err != nil || r.Work > 1<<35 {
+	if r, _, _, err := decodeReply(append(appendReplyHead(nil, 5, true, false, &lies, 4), lies.Body...)[frameHead:], 5, 128<<20, time.Second); err != nil || r.Work > 1<<35 {
 		t.Errorf("%d steps in a second, %v", r.Work, err)
 	}
-	if _, _, err := decodeReply(b, 6, 1, 1); !errors.Is(err, errFrame) {
+	if _, _, _, err := decodeReply(b, 6, 1, 1); !errors.Is(err, errFrame) {
 		t.Errorf("a reply to another call: %v", err)
 	}
 	for _, f := range []runtime.InitError{{Outcome: runtime.Done}, {Outcome: runtime.Throttled}, {Outcome: 200}} {
@@ -64,10 +64,10 @@ func TestReplyIsCutToWhatItCanBe(t *testing.T) {
 // FuzzFrames: whatever arrives, from whichever side, is refused or understood.
 func FuzzFrames(f *testing.F) {
 	f.Add(appendFrame(nil, kindLine, []byte("line")), true)
-	f.Add(append(appendReplyHead(nil, 1, true, &wasm.Reply{}, 2), "ok"...), true)
+	f.Add(append(appendReplyHead(nil, 1, true, false, &wasm.Reply{}, 2), "ok"...), true)
 	failure := &wasm.Reply{Failure: &runtime.InitError{Outcome: runtime.Timeout, Type: "T", Stack: []byte("[]")}}
 	b := encodeFailure(failure.Failure)
-	f.Add(append(appendReplyHead(nil, 1, false, failure, len(b)), b...), true)
+	f.Add(append(appendReplyHead(nil, 1, false, false, failure, len(b)), b...), true)
 	f.Add(append(appendCall(nil, call{number: 1, json: true, size: 3, left: time.Second, id: "id"}), "abc"...), false)
 	f.Add(appendFrame(nil, kindStart, make([]byte, 20)), false)
 	f.Fuzz(func(t *testing.T, b []byte, fromChild bool) {
@@ -89,8 +89,8 @@ func FuzzFrames(f *testing.F) {
 			}
 			switch kind {
 			case kindReply:
-				reply, _, err := decodeReply(payload, 1, 1<<20, time.Second)
-				if err == nil && (reply.MaxMemory > 1<<20 || reply.Duration > time.Second || reply.Failure == nil && len(reply.Body) > maxBody) {
+				reply, _, inTray, err := decodeReply(payload, 1, 1<<20, time.Second)
+				if err == nil && (inTray < 0 || inTray > maxBody || inTray > 0 && (reply.Body != nil || reply.Failure != nil) || reply.MaxMemory > 1<<20 || reply.Duration > time.Second || reply.Failure == nil && len(reply.Body) > maxBody) {
 					t.Fatalf("%+v", reply)
 				}
 			case kindStarted:

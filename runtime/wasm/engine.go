@@ -152,7 +152,27 @@ func (e *Engine) Load(ctx context.Context, code []byte, progress func(runtime.Pr
 		}
 	}
 	info.ABI = c.abi
-	return &program{engine: e, digest: info.SHA256, compiled: c, images: map[string]*frozen{}}, info, nil
+	return e.program(info.SHA256, c), info, nil
+}
+
+func (e *Engine) program(digest string, c *compiled) *program {
+	return &program{engine: e, digest: digest, compiled: c, images: map[string]*frozen{}}
+}
+
+// Recall is Load for a module that Options.CacheDir keeps, which takes some
+// milliseconds and none of its code. It fails if it is not kept, or not whole.
+func (e *Engine) Recall(ctx context.Context, digest string) (runtime.Program, error) {
+	c, mine, err := e.take(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if mine != nil {
+		c, err = e.recalled(digest)
+		if err = e.put(digest, c, err, mine); err != nil {
+			return nil, err
+		}
+	}
+	return e.program(digest, c), nil
 }
 
 // Check is Load for code that is not to be run yet.
@@ -171,28 +191,27 @@ func (e *Engine) compile(ctx context.Context, digest string, code []byte, progre
 	if size > functions.MaxCode {
 		return nil, refuse(fmt.Errorf("%d bytes, at most %d are taken; strip it (-ldflags=-s for Go, strip for others)", size, functions.MaxCode))
 	}
-	w := e.recall(digest)
-	known := w != nil
-	if !known {
-		var err error
-		if w, err = prepare(code); err != nil {
-			return nil, refuse(err)
-		}
+	if c, err := e.recalled(digest); err == nil {
+		progress(runtime.Progress{Stage: "compile", Done: size, Total: size})
+		return c, nil
+	}
+	w, err := prepare(code, digest)
+	if err != nil {
+		return nil, refuse(err)
 	}
 	progress(runtime.Progress{Stage: "check", Done: size, Total: size})
 
 	progress(runtime.Progress{Stage: "compile", Total: size})
 	done := make(chan error, 1)
-	var cm wazero.CompiledModule
-	var err error
+	var c *compiled
 	go func() {
 		defer func() { // a bug of the compiler must cost this module, not the server
 			if p := recover(); p != nil {
-				done <- fmt.Errorf("the compiler failed: %v", p)
+				done <- refuse(fmt.Errorf("the compiler failed: %v", p))
 			}
 		}()
 		var err error
-		cm, err = e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), w.code)
+		c, err = e.finish(ctx, digest, w)
 		done <- err
 	}()
 	// The compiler tells nothing on its way: the same line again is a sign of life.
@@ -211,29 +230,25 @@ func (e *Engine) compile(ctx context.Context, digest string, code []byte, progre
 		return nil, fmt.Errorf("wasm: load: %w", context.Cause(ctx)) // who gave up, not the code
 	}
 	if err != nil {
-		return nil, refuse(fmt.Errorf("not valid WebAssembly for this engine (WebAssembly 2.0 without threads, garbage collection and exceptions): %w", err))
+		return nil, err
 	}
 	progress(runtime.Progress{Stage: "compile", Done: size, Total: size})
-	if !known {
-		e.keep(digest, w)
-	}
-	return &compiled{code: cm, abi: w.ABI, min: w.Min, segments: own(w.segments), globals: w.Globals, start: w.Start, cloneable: w.Cloneable}, nil
+	return c, nil
 }
 
-// own copies segments, so that they do not hold on to all of the code.
-func own(in []module.Segment) []module.Segment {
-	size := 0
-	for _, s := range in {
-		size += len(s.Data)
+// finish compiles what was prepared, through the cache if there is one.
+func (e *Engine) finish(ctx context.Context, digest string, w *prepared) (*compiled, error) {
+	if e.cache != nil {
+		if err := e.store(ctx, digest, w); err != nil {
+			return nil, err
+		}
+		return e.recalled(digest)
 	}
-	data := make([]byte, 0, size)
-	out := make([]module.Segment, len(in))
-	for i, s := range in {
-		from := len(data)
-		data = append(data, s.Data...)
-		out[i] = module.Segment{Offset: s.Offset, Data: data[from:]}
+	cm, err := e.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, e.opts.Workers), w.code)
+	if err != nil {
+		return nil, unfit(err)
 	}
-	return out
+	return w.with(cm), nil
 }
 
 // take uses a module that is compiled already, waiting for it if it is under

@@ -159,12 +159,18 @@ func (e *environment) clone(ctx context.Context, from *image) (err error) {
 func (e *environment) enter(ctx context.Context, deadline time.Time) {
 	e.calls.Context = ctx
 	e.meter.fuel = e.in.fuel
+	if e.isolated {
+		e.in.mem.hot.enter()
+	}
 	e.meter.begin(ctx, deadline)
 }
 
 func (e *environment) leave() uint64 {
 	e.calls.Context = context.Background()
 	e.life = nil // its timer ends it: what the guest dialled may go on until then
+	if e.isolated {
+		e.in.mem.hot.leave()
+	}
 	return e.meter.end()
 }
 

@@ -26,12 +26,15 @@ type image struct {
 // capture makes an image of a memory. copying is for systems without sealed files.
 func capture(mem []byte, globals []uint64, copying bool) *image {
 	i := &image{size: uint64(len(mem)), globals: globals}
-	if !copying && i.file.write(mem) == nil {
-		i.zeros = make([]bool, len(mem)/page)
-		for n := range i.zeros {
-			i.zeros[n] = zero(mem[n*page:][:page])
+	if !copying {
+		zeros := make([]bool, len(mem)/page)
+		for n := range zeros {
+			zeros[n] = zero(mem[n*page:][:page])
 		}
-		return i
+		if i.file.write(mem, zeros) == nil {
+			i.zeros = zeros
+			return i
+		}
 	}
 	// Trailing zeros are what memory has anyway.
 	last := len(mem)
@@ -72,21 +75,19 @@ func (i *image) close() {
 	i.file.close()
 }
 
-// written calls f for each run of pages of b that are not all zeros.
-func written(b []byte, f func(from, to int) error) error {
-	from := -1
-	for at := 0; at < len(b); at += page {
-		if z := zero(b[at:min(at+page, len(b))]); z && from >= 0 {
-			if err := f(from, at); err != nil {
+// written calls f for each run of pages that are not all zeros, with its first byte and
+// the first behind it.
+func written(zeros []bool, f func(from, to int) error) error {
+	for n := 0; n < len(zeros); n++ {
+		from := n
+		for n < len(zeros) && !zeros[n] {
+			n++
+		}
+		if n > from {
+			if err := f(from*page, n*page); err != nil {
 				return err
 			}
-			from = -1
-		} else if !z && from < 0 {
-			from = at
 		}
-	}
-	if from >= 0 {
-		return f(from, len(b))
 	}
 	return nil
 }

@@ -10,7 +10,8 @@ import (
 // share a machine with can change under a guest what it maps.
 type imageFile struct{ f *os.File }
 
-func (i *imageFile) write(b []byte) (err error) {
+// write keeps b, but for the pages that are zeros.
+func (i *imageFile) write(b []byte, zeros []bool) (err error) {
 	fd, err := unix.MemfdCreate("wasmill-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return err
@@ -24,7 +25,7 @@ func (i *imageFile) write(b []byte) (err error) {
 	if err := f.Truncate(int64(len(b))); err != nil {
 		return err
 	}
-	if err := written(b, func(from, to int) error {
+	if err := written(zeros, func(from, to int) error {
 		_, err := f.WriteAt(b[from:to], int64(from))
 		return err
 	}); err != nil {

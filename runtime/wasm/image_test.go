@@ -41,9 +41,11 @@ func TestResetMemoryIsItsImage(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
 		usual := r.Perm(64)[:20]
 		for round := range 300 {
+			m.hot.enter()
 			for _, p := range append(usual[:r.IntN(20)], r.Perm(64)[:r.IntN(4)]...) {
 				m.buf[p*page+r.IntN(page)] ^= 0xff
 			}
+			m.hot.leave()
 			if !m.reset(round%50 != 49) || !bytes.Equal(m.buf, whole) {
 				t.Fatalf("copying %v: not as the image after round %d", copying, round)
 			}

@@ -11,20 +11,21 @@ import (
 )
 
 // prepared is a module that was judged and rewritten: what the compiler takes, and
-// what has to be known beside it. To make it takes as long as to load compiled code,
-// so it is kept beside that in Options.CacheDir, and trusted alike.
+// what has to be known beside it. All but the code is kept beside the native code in
+// Options.CacheDir, and trusted alike.
 type prepared struct {
 	ABI       functions.ABI
 	Min       uint64 // bytes of memory
 	Globals   []string
 	Start     string
 	Cloneable bool
-	Size      int // bytes of code
+	Size      int // bytes of outline
 	segments  []module.Segment
-	code      []byte
+	outline   []byte
+	code      []byte // nil: it was kept
 }
 
-func prepare(code []byte) (*prepared, error) {
+func prepare(code []byte, digest string) (*prepared, error) {
 	m, err := module.Read(code)
 	if err != nil {
 		return nil, err
@@ -37,7 +38,31 @@ func prepare(code []byte) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prepared{ABI: abi, Min: w.Min << 16, Globals: w.Globals, Start: w.Start, Cloneable: w.Cloneable, Size: len(w.Code), segments: w.Segments, code: w.Code}, nil
+	p := &prepared{ABI: abi, Min: w.Min << 16, Globals: w.Globals, Start: w.Start, Cloneable: w.Cloneable, segments: merge(w.Segments), outline: outline(w.Code, digest), code: w.Code}
+	p.Size = len(p.outline)
+	return p, nil
+}
+
+// merge copies segments, so that they do not hold on to all of the code, and makes one of
+// those that follow each other with few zeros between: compilers cut at each, tens of
+// thousands of times.
+func merge(in []module.Segment) (out []module.Segment) {
+	const gap = 256
+	highest := uint64(0) // end of what was written: what lies above is zeros
+	for _, s := range in {
+		end := uint64(s.Offset) + uint64(len(s.Data))
+		if n := len(out); n > 0 && uint64(s.Offset) >= highest && uint64(s.Offset)-highest <= gap {
+			last := &out[n-1]
+			if uint64(last.Offset)+uint64(len(last.Data)) == highest {
+				last.Data = append(append(last.Data, make([]byte, uint64(s.Offset)-highest)...), s.Data...)
+				highest = end
+				continue
+			}
+		}
+		out = append(out, module.Segment{Offset: s.Offset, Data: append([]byte{}, s.Data...)})
+		highest = max(highest, end)
+	}
+	return out
 }
 
 // preparedFile is where a module of that digest is kept, empty for nowhere.
@@ -45,18 +70,18 @@ func (e *Engine) preparedFile(digest string) string {
 	if e.opts.CacheDir == "" {
 		return ""
 	}
-	return filepath.Join(e.opts.CacheDir, digest+"."+module.Version+".module")
+	return filepath.Join(e.opts.CacheDir, digest+"."+module.Version+".outline")
 }
 
 // encode: the length of what JSON says, that, the segments, each with offset and
-// length, behind their number, and the code.
+// length, behind their number, and the outline.
 func (p *prepared) encode() []byte {
 	head, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // texts, numbers and yes or no
 	}
 	le := binary.LittleEndian
-	size := 8 + len(head) + len(p.code)
+	size := 8 + len(head) + len(p.outline)
 	for _, s := range p.segments {
 		size += 8 + len(s.Data)
 	}
@@ -67,7 +92,7 @@ func (p *prepared) encode() []byte {
 		b = le.AppendUint32(le.AppendUint32(b, s.Offset), uint32(len(s.Data)))
 		b = append(b, s.Data...)
 	}
-	return append(b, p.code...)
+	return append(b, p.outline...)
 }
 
 // decodePrepared reads what encode wrote, or answers nil for what is cut off. It
@@ -106,7 +131,7 @@ func decodePrepared(b []byte) *prepared {
 			return nil
 		}
 	}
-	if p.code = b; len(b) != p.Size || p.Size == 0 {
+	if p.outline = b; len(b) != p.Size || p.Size == 0 {
 		return nil
 	}
 	return p
@@ -123,24 +148,4 @@ func (e *Engine) recall(digest string) *prepared {
 		return nil // prepared again
 	}
 	return decodePrepared(b)
-}
-
-// keep writes a prepared module down, whole or not at all. That it could not be
-// kept costs time only.
-func (e *Engine) keep(digest string, p *prepared) {
-	file := e.preparedFile(digest)
-	if file == "" {
-		return
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), "prepared-*")
-	if err != nil {
-		return
-	}
-	_, err = tmp.Write(p.encode())
-	if closed := tmp.Close(); err == nil {
-		err = closed
-	}
-	if err != nil || os.Rename(tmp.Name(), file) != nil {
-		_ = os.Remove(tmp.Name())
-	}
 }

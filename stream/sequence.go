@@ -46,28 +46,34 @@ func (s SequenceNumber) Append(dst []byte) []byte {
 		return dst
 	}
 	w := s.words()
-	// 188 bits are less than 10^57: three divisions by 10^19 give all digits.
-	var parts [3]uint64
-	for i := range parts {
-		var r uint64
-		w[2], r = bits.Div64(0, w[2], tenTo19)
-		w[1], r = bits.Div64(r, w[1], tenTo19)
-		w[0], r = bits.Div64(r, w[0], tenTo19)
-		parts[i] = r
-	}
+	// The number is at least 2^185 and less than 2^186, and so has 56 digits: 18, 19
+	// and 19. No quotient has more than 64 bits.
+	high, r := bits.Div64(w[2], w[1], tenTo19)
+	low, last := bits.Div64(r, w[0], tenTo19)
+	first, middle := bits.Div64(high, low, tenTo19)
 	var buf [57]byte
-	at := len(buf)
-	for _, p := range parts {
-		for range 19 {
-			at--
-			buf[at] = byte('0' + p%10)
-			p /= 10
-		}
+	put19(buf[:19], first) // its leading zero is not part of the number
+	put19(buf[19:38], middle)
+	put19(buf[38:], last)
+	return append(dst, buf[1:]...)
+}
+
+// put19 writes 19 digits of n, leading zeros included.
+func put19(dst []byte, n uint64) {
+	put8(dst[11:19], uint32(n%1e8))
+	n /= 1e8
+	put8(dst[3:11], uint32(n%1e8))
+	n /= 1e8
+	dst[0], dst[1], dst[2] = byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10)
+}
+
+func put8(dst []byte, n uint32) {
+	_ = dst[7]
+	for i := 6; i >= 0; i -= 2 {
+		pair := n % 100
+		n /= 100
+		dst[i], dst[i+1] = byte('0'+pair/10), byte('0'+pair%10)
 	}
-	for at < len(buf)-1 && buf[at] == '0' {
-		at++
-	}
-	return append(dst, buf[at:]...)
 }
 
 func (s SequenceNumber) String() string { return string(s.Append(nil)) }

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -164,4 +165,32 @@ func FuzzParseSequence(f *testing.F) {
 			t.Errorf("%q reads as %+v, which prints as %q", text, s, s)
 		}
 	})
+}
+
+// As AWS has them: the counter of a closed shard's end is 7fffffffffffffff.
+func TestStartingAndEndingEncloseTheNumbersOfAShard(t *testing.T) {
+	sh := Shard{Index: 19, Epoch: 0x5FEE6600, Closed: time.Unix(0x5FEE6609, 0)}
+	for hex, got := range map[string]SequenceNumber{
+		"20" + "5FEE6600" + "3" + "0000000000000000" + "000" + "5FEE6600" + "0000000" + "3" + "2": sh.Starting(),
+		"20" + "5FEE6600" + "3" + "7FFFFFFFFFFFFFFF" + "000" + "5FEE6609" + "0000000" + "3" + "2": sh.Ending(),
+	} {
+		n, _ := new(big.Int).SetString(hex, 16)
+		if got.String() != n.String() {
+			t.Errorf("%s, want hex %s", got, hex)
+		}
+		if back, err := ParseSequence(got.String()); err != nil || back != got {
+			t.Errorf("%s reads as %+v, %v", got, back, err)
+		}
+	}
+	for _, first := range []SequenceNumber{
+		{Epoch: sh.Epoch, Shard: 3, Frame: 1, Time: sh.Epoch - 9}, // a clock that went back
+		{Epoch: sh.Epoch, Shard: 3, Frame: 1 << 46, Index: 1<<16 - 1, Time: 1<<32 - 1},
+	} {
+		if sh.Starting().Compare(first) >= 0 || first.Compare(sh.Ending()) >= 0 {
+			t.Errorf("%s does not lie between %s and %s", first, sh.Starting(), sh.Ending())
+		}
+	}
+	if sh.Closed = (time.Time{}); !sh.Ending().IsZero() {
+		t.Error("an open shard has an end")
+	}
 }

@@ -15,6 +15,7 @@ import (
 // Limits of a stream, as on AWS (Kinesis Data Streams quotas) unless noted.
 const (
 	MaxShards          = 10_000           // shards of one stream, open and closed
+	OnDemandShards     = 4                // of a new on-demand stream
 	MaxKeyChars        = 256              // partition key, in Unicode characters; at least 1
 	DefaultRecordBytes = 1 << 20          // data and key of one record
 	MaxRecordBytes     = 10 << 20         // the most a stream can be configured to take
@@ -55,7 +56,18 @@ type Config struct {
 	// keys of all shards together: 0 for no limit (the default), else at least
 	// RecordBytes. What does not fit is refused with [ErrQuota]. Ours.
 	MaxBytes int64 `json:"maxBytes,omitempty"`
+	// Mode is whether the stream splits and merges its shards by itself.
+	// Defaults to Provisioned (StreamModeDetails).
+	Mode Mode `json:"mode,omitempty"`
 }
+
+// Mode of a stream.
+type Mode string
+
+const (
+	Provisioned Mode = "PROVISIONED" // shards are split and merged when somebody asks
+	OnDemand    Mode = "ON_DEMAND"   // shards are split and merged by write rate too
+)
 
 // State of a stream or shard.
 type State string
@@ -63,7 +75,9 @@ type State string
 const (
 	Creating State = "CREATING" // shards are being made; takes no records yet
 	Active   State = "ACTIVE"
+	Updating State = "UPDATING" // takes and gives records while its shards or settings change
 	Deleting State = "DELETING" // on its way out; takes and gives no records
+	Closing  State = "CLOSING"  // of a shard: about to end; its children are being made
 	Closed   State = "CLOSED"   // of a shard: takes no more records
 )
 
@@ -76,6 +90,53 @@ type Shard struct {
 	Parents []string `json:"parents,omitempty"` // ids of the shards it came from
 	Epoch   uint32   `json:"epoch"`             // Unix seconds; larger than its parents'
 	State   State    `json:"state"`
+	// Closed is when the shard ended, in whole seconds; zero unless State is Closed.
+	Closed time.Time `json:"closed,omitzero"`
+}
+
+// Starting is the number below which none of the shard's records has one
+// (StartingSequenceNumber). No record bears it.
+func (s Shard) Starting() SequenceNumber {
+	return SequenceNumber{Epoch: s.Epoch, Shard: uint8(s.Index & 15), Time: s.Epoch}
+}
+
+// Ending is the number above which none of the shard's records has one
+// (EndingSequenceNumber); zero unless the shard is closed. No record bears it.
+// The counter is as recorded on AWS: 7fffffffffffffff.
+func (s Shard) Ending() SequenceNumber {
+	if s.Closed.IsZero() {
+		return SequenceNumber{}
+	}
+	return SequenceNumber{Epoch: s.Epoch, Shard: uint8(s.Index & 15), Frame: 1<<47 - 1, Index: 1<<16 - 1, Time: uint32(s.Closed.Unix())}
+}
+
+// Attributes are what is stored and shown of a stream without a bearing on its
+// records, as on AWS.
+type Attributes struct {
+	Tags      map[string]string `json:"tags,omitempty"`
+	KeyID     string            `json:"keyId,omitempty"`    // KMS key; empty: not encrypted
+	Metrics   []string          `json:"metrics,omitempty"`  // shard-level metrics that are on, sorted
+	Policies  map[string]string `json:"policies,omitempty"` // by resource ARN, of the stream and its consumers
+	Consumers []Consumer        `json:"consumers,omitempty"`
+	WarmMiBps int               `json:"warmMiBps,omitempty"`
+}
+
+// Consumer is a registered consumer of a stream (enhanced fan-out).
+type Consumer struct {
+	Name    string            `json:"name"`
+	Created time.Time         `json:"created"` // whole seconds: they stand in its ARN
+	Tags    map[string]string `json:"tags,omitempty"`
+}
+
+// AccountSettings hold for all streams of an account in a region, as on AWS. They
+// are stored and shown.
+type AccountSettings struct {
+	// Commitment is whether the account has committed itself to a minimum of
+	// throughput (MinimumThroughputBillingCommitment).
+	Commitment  bool      `json:"commitment,omitempty"`
+	Started     time.Time `json:"started,omitzero"`
+	EarliestEnd time.Time `json:"earliestEnd,omitzero"`
+	Ended       time.Time `json:"ended,omitzero"`
 }
 
 // Description is what the catalogue knows of a stream.
@@ -86,7 +147,11 @@ type Description struct {
 	Config
 	State   State     `json:"state"`
 	Created time.Time `json:"created"`
-	Shards  []Shard   `json:"shardList"`
+	// Shards are those that can be read, by index: open ones, closed ones that have
+	// not wholly expired, and such as are being made.
+	Shards []Shard `json:"shardList"`
+	// Attributes must not be changed in place.
+	Attributes Attributes `json:"attributes,omitzero"`
 }
 
 // ShardID is the id of the shard with that index.
@@ -153,6 +218,9 @@ var (
 	ErrInvalid = errors.New("stream: invalid")
 	// ErrClosed means the shard takes no more records; ask for the shards again.
 	ErrClosed = errors.New("stream: shard closed")
+	// ErrBusy means that the stream is in a state in which the call cannot be made
+	// (UPDATING, say); it can be once the stream is ACTIVE again.
+	ErrBusy = errors.New("stream: busy")
 	// ErrUnavailable means the store cannot write now (disk reserve reached, no
 	// space, restarting). Nothing of the entry is stored; the call can be repeated.
 	ErrUnavailable = errors.New("stream: unavailable")

@@ -46,6 +46,7 @@ func (c Config) WithDefaults() Config {
 	c.Shards = cmp.Or(c.Shards, 1)
 	c.Retention = cmp.Or(c.Retention, MinRetention)
 	c.RecordBytes = cmp.Or(c.RecordBytes, DefaultRecordBytes)
+	c.Mode = cmp.Or(c.Mode, Provisioned)
 	return c
 }
 
@@ -63,6 +64,9 @@ func (c Config) Validate() error {
 	}
 	if c.RecordBytes < DefaultRecordBytes || c.RecordBytes > MaxRecordBytes || c.RecordBytes%1024 != 0 {
 		errs = append(errs, fmt.Errorf("%w: record size of %d bytes: want whole KiB from 1024 to 10240", ErrInvalid, c.RecordBytes))
+	}
+	if c.Mode != Provisioned && c.Mode != OnDemand {
+		errs = append(errs, fmt.Errorf("%w: mode %q: want %s or %s", ErrInvalid, c.Mode, Provisioned, OnDemand))
 	}
 	if c.MaxBytes != 0 && c.MaxBytes < int64(c.RecordBytes) {
 		errs = append(errs, fmt.Errorf("%w: a quota of %d bytes: want 0 (none), or room for at least one record of the largest size, %d bytes", ErrInvalid, c.MaxBytes, c.RecordBytes))

@@ -36,7 +36,7 @@ func TestRefNames(t *testing.T) {
 }
 
 func TestConfigDefaults(t *testing.T) {
-	want := Config{Shards: 1, Retention: 24 * time.Hour, RecordBytes: 1 << 20}
+	want := Config{Shards: 1, Retention: 24 * time.Hour, RecordBytes: 1 << 20, Mode: Provisioned}
 	got := Config{}.WithDefaults()
 	if got != want {
 		t.Errorf("defaults = %+v, want %+v", got, want)
@@ -44,7 +44,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err := got.Validate(); err != nil {
 		t.Error(err)
 	}
-	set := Config{Shards: 7, Retention: 48 * time.Hour, RecordBytes: 2 << 20}
+	set := Config{Shards: 7, Retention: 48 * time.Hour, RecordBytes: 2 << 20, Mode: OnDemand}
 	if got := set.WithDefaults(); got != set {
 		t.Errorf("defaults changed %+v to %+v", set, got)
 	}
@@ -71,8 +71,10 @@ func TestConfigLimits(t *testing.T) {
 		{"room for no record", func(c *Config) { c.MaxBytes = 1<<20 - 1 }, 1},
 		{"room for no record of 2 MiB", func(c *Config) { c.RecordBytes, c.MaxBytes = 2<<20, 1<<20 }, 1},
 		{"negative room", func(c *Config) { c.MaxBytes = -1 }, 1},
+		{"on demand", func(c *Config) { c.Mode = OnDemand }, 0},
+		{"no mode", func(c *Config) { c.Mode = "AUTO" }, 1},
 		{"no whole KiB", func(c *Config) { c.RecordBytes = 1<<20 + 1 }, 1},
-		{"all faults at once", func(c *Config) { *c = Config{Shards: -1, Retention: time.Hour, RecordBytes: 1} }, 3},
+		{"all faults at once", func(c *Config) { *c = Config{Shards: -1, Retention: time.Hour, RecordBytes: 1} }, 4},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,9 +30,9 @@ var floors = map[string]int{
 	// 2 rules: pure
 	"triggers/shard": 2, "triggers/batch": 2, "scaler": 2, "internal/project": 2,
 	// 3 engine
-	"triggers/poll": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "functions/build/quickjs": 2, "samples": 2, "telemetry": 3,
+	"triggers/poll": 3, "stream/ondemand": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "functions/build/quickjs": 2, "samples": 2, "telemetry": 3,
 	// 4 face
-	"api/admin": 4,
+	"api/admin": 4, "api/wire": 4, "api/kinesis": 4,
 	// 5 wiring
 	"server": 5,
 	// 6 street
@@ -66,6 +66,8 @@ var beside = map[string]string{
 	"triggers/relay -> dlq/morgue":               "the relay fills the morgue",
 	"triggers/poll -> triggers/relay":            "a mapping drained means its dead letters are visible",
 	"triggers/poll -> dlq/morgue":                "as above",
+	"api/kinesis -> api/wire":                    "services stand on the wire's protocols",
+	"api/admin -> api/wire":                      "faults are told to it by the command line",
 }
 
 // sealed are packages that must not reach a module, however far down, and why.

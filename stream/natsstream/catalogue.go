@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -20,9 +21,14 @@ import (
 const (
 	// undoTime bounds cleaning up after a create whose caller may be gone.
 	undoTime = 10 * time.Second
-	// hands is how many logs are made or deleted at once.
+	// hands is how many logs are asked something at once.
 	hands = 16
 )
+
+// makers is how many logs are made or deleted at once: as many as JetStream works at.
+// Were more of them waiting all the time, it would come to no request for what a
+// stream holds meanwhile, for they go last: shards could not be opened.
+func makers() int { return min(runtime.GOMAXPROCS(0), hands) }
 
 // newID is an id for an incarnation: random, so that none is ever used twice,
 // and of the form AWS gives a StreamId, [a-z0-9]{20}-[a-z0-9]{3}.
@@ -46,42 +52,6 @@ func newID() string {
 
 func logID(streamID string, shard int) string { return streamID + "_" + strconv.Itoa(shard) }
 
-// entry is what the catalogue has on disk of a stream. The even shards that a
-// stream is created with are worked out, not stored: 10,000 of them would not
-// fit into one value.
-type entry struct {
-	Account   string        `json:"account"`
-	Region    string        `json:"region"`
-	Name      string        `json:"name"`
-	ID        string        `json:"id"`
-	State     stream.State  `json:"state"`
-	Created   time.Time     `json:"created"`
-	Shards    int           `json:"shards"`
-	Epoch     uint32        `json:"epoch"`     // of all shards, Unix seconds
-	Retention time.Duration `json:"retention"` // nanoseconds
-	Record    int           `json:"record"`    // bytes
-	MaxBytes  int64         `json:"maxBytes,omitempty"`
-}
-
-func entryOf(d stream.Description) entry {
-	return entry{
-		Account: d.Account, Region: d.Region, Name: d.Name, ID: d.ID, State: d.State, Created: d.Created,
-		Shards: d.Config.Shards, Epoch: d.Shards[0].Epoch, Retention: d.Retention, Record: d.RecordBytes, MaxBytes: d.MaxBytes,
-	}
-}
-
-func (e entry) description() stream.Description {
-	d := stream.Description{
-		Ref: stream.Ref{Account: e.Account, Region: e.Region, Name: e.Name}, ID: e.ID, State: e.State, Created: e.Created,
-		Config: stream.Config{Shards: e.Shards, Retention: e.Retention, RecordBytes: e.Record, MaxBytes: e.MaxBytes},
-		Shards: make([]stream.Shard, e.Shards),
-	}
-	for i, r := range stream.EvenRanges(e.Shards) {
-		d.Shards[i] = stream.Shard{ID: stream.ShardID(i), Index: i, From: r[0], To: r[1], Epoch: e.Epoch, State: stream.Active}
-	}
-	return d
-}
-
 func key(ref stream.Ref) string { return ref.Account + "/" + ref.Region + "/" + ref.Name }
 
 // Create makes a stream whose shards share the hash range evenly, and returns
@@ -97,8 +67,8 @@ func (s *Store) Create(ctx context.Context, ref stream.Ref, c stream.Config) (st
 	if err != nil {
 		return stream.Description{}, err
 	}
-	defer inc.give()
 	if err := s.build(ctx, inc); err != nil {
+		defer inc.give()
 		// The caller's context may be what failed.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 		defer cancel()
@@ -107,6 +77,18 @@ func (s *Store) Create(ctx context.Context, ref stream.Ref, c stream.Config) (st
 		}
 		return stream.Description{}, fmt.Errorf("create stream %s: %w", ref.Name, unavailable(err))
 	}
+	if s.opts.StateDelay > 0 {
+		d := inc.snapshot()
+		if s.start(func() {
+			defer inc.give()
+			s.pause(s.opts.StateDelay)
+			s.activate(inc)
+		}) {
+			return d, nil
+		}
+	}
+	defer inc.give()
+	s.activate(inc)
 	return inc.snapshot(), nil
 }
 
@@ -123,11 +105,13 @@ func (s *Store) reserve(ref stream.Ref, c stream.Config) (*incarnation, error) {
 	now := time.Now()
 	epoch := max(uint32(now.Unix()), s.epochs[ref]+1)
 	s.epochs[ref] = epoch
-	inc := newIncarnation(entry{
+	e := entry{
 		Account: ref.Account, Region: ref.Region, Name: ref.Name, ID: newID(),
 		State: stream.Creating, Created: now.UTC().Truncate(time.Millisecond),
-		Shards: c.Shards, Epoch: epoch, Retention: c.Retention, Record: c.RecordBytes, MaxBytes: c.MaxBytes,
-	}.description(), s.logs, s.opts.Logger)
+		Shards: c.Shards, Epoch: epoch, Retention: c.Retention, Record: c.RecordBytes, MaxBytes: c.MaxBytes, Mode: c.Mode,
+	}
+	d, _, _ := e.description() // fails for shards that were packed only
+	inc := newIncarnation(d, nil, s.logs, s.opts.Logger)
 	inc.turn <- struct{}{}
 	s.byRef[ref] = inc
 	return inc, nil
@@ -136,38 +120,58 @@ func (s *Store) reserve(ref stream.Ref, c stream.Config) (*incarnation, error) {
 // build writes down a reserved stream: the entry, its logs, then that they are complete.
 func (s *Store) build(ctx context.Context, inc *incarnation) error {
 	d := *inc.desc.Load()
-	rev, err := s.bucket.Create(ctx, key(d.Ref), entryOf(d))
+	rev, err := s.bucket.Create(ctx, key(d.Ref), entryOf(d, nil))
 	if err != nil {
 		return err
 	}
-	if err := each(ctx, len(inc.shards), func(i int) error {
+	if err := each(ctx, makers(), len(d.Shards), func(i int) error {
 		return s.logs.Create(ctx, logID(d.ID, i), d.Shards[i].Epoch)
 	}); err != nil {
 		return err
 	}
 	d.State = stream.Active
-	if _, err := s.bucket.Update(ctx, key(d.Ref), entryOf(d), rev); err != nil {
-		return err
-	}
+	_, err = s.bucket.Update(ctx, key(d.Ref), entryOf(d, nil), rev)
+	return err
+}
+
+// activate shows a stream that is complete.
+func (s *Store) activate(inc *incarnation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	inc.desc.Store(&d)
-	s.byID[d.ID] = inc
-	return nil
+	s.show(inc, stream.Active)
+	s.byID[inc.desc.Load().ID] = inc
+}
+
+func (s *Store) deleteLogs(ctx context.Context, streamID string, shards []stream.Shard) error {
+	return each(ctx, makers(), len(shards), func(i int) error { return s.logs.Delete(ctx, logID(streamID, shards[i].Index)) })
 }
 
 // Delete removes a stream with all its records. Readers that wait are woken and
 // find it gone. When it fails midway the stream stays DELETING: calling again
 // goes on, as does the store by itself.
 func (s *Store) Delete(ctx context.Context, ref stream.Ref) error {
-	s.mu.RLock()
-	inc := s.byRef[ref]
-	s.mu.RUnlock()
-	if inc == nil {
-		return fmt.Errorf("%w: no stream %s", stream.ErrNotFound, ref.Name)
+	inc, err := s.find(ref)
+	if err != nil {
+		return err
+	}
+	if s.opts.StateDelay > 0 && inc.desc.Load().State == stream.Deleting {
+		return nil // it goes when it was to be seen for long enough
 	}
 	if err := inc.take(ctx); err != nil {
 		return err
+	}
+	if s.opts.StateDelay > 0 {
+		if err := s.condemn(ctx, inc); err != nil {
+			inc.give()
+			return fmt.Errorf("delete stream %s: %w", ref.Name, unavailable(err))
+		}
+		if s.start(func() {
+			s.pause(s.opts.StateDelay)
+			inc.give()
+			s.tidy(s.base)
+		}) {
+			return nil
+		}
 	}
 	defer inc.give()
 	if err := s.remove(ctx, inc); err != nil {
@@ -176,53 +180,66 @@ func (s *Store) Delete(ctx context.Context, ref stream.Ref) error {
 	return nil
 }
 
-// remove deletes a stream, from wherever a create or delete of it has got to:
-// first the entry says so, then the logs go, then the entry. The caller has
-// the turn.
-func (s *Store) remove(ctx context.Context, inc *incarnation) error {
+// condemn has a stream be DELETING, from whatever state: first the entry says so,
+// then it is seen. The caller has the turn.
+func (s *Store) condemn(ctx context.Context, inc *incarnation) error {
 	d := *inc.desc.Load()
-	ref := d.Ref
-	s.mu.RLock()
-	gone := s.byRef[ref] != inc
-	s.mu.RUnlock()
-	if gone { // somebody had the turn before us
-		return fmt.Errorf("%w: no stream %s", stream.ErrNotFound, ref.Name)
+	if current, err := s.find(d.Ref); err != nil || current != inc { // somebody had the turn before us
+		return fmt.Errorf("%w: no stream %s", stream.ErrNotFound, d.Name)
 	}
-
-	stored, rev, err := s.bucket.Get(ctx, key(ref))
-	there := err == nil && stored.ID == d.ID
+	stored, rev, err := s.bucket.Get(ctx, key(d.Ref))
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return err
 	}
-	d.State = stream.Deleting
-	if there && stored.State != stream.Deleting {
-		marked, err := s.bucket.Update(ctx, key(ref), entryOf(d), rev)
-		switch {
-		case err == nil:
-			rev = marked
-		case errors.Is(err, natsd.ErrReserve):
-			// Deleting is what makes room again. Unmarked, a crash below leaves a
-			// stream that lacks logs: to be deleted once more.
-		default:
+	if err == nil && stored.ID == d.ID && stored.State != stream.Deleting {
+		stored.State = stream.Deleting
+		_, err := s.bucket.Update(ctx, key(d.Ref), stored, rev)
+		// Deleting is what makes room again. Unmarked, a crash below leaves a
+		// stream that lacks logs: to be deleted once more.
+		if err != nil && !errors.Is(err, natsd.ErrReserve) {
 			return err
 		}
 	}
 	// From here on it will go, whatever happens.
+	d.State = stream.Deleting
 	s.mu.Lock()
-	inc.desc.Store(&d)
+	inc.publish(d, s.logs) // wakes the records that wait for another shard
 	delete(s.byID, d.ID)
 	s.mu.Unlock()
+	return nil
+}
+
+// remove deletes a stream, from wherever a create or delete of it has got to:
+// once it is condemned the logs go, then the entry. The caller has the turn.
+func (s *Store) remove(ctx context.Context, inc *incarnation) error {
+	if err := s.condemn(ctx, inc); err != nil {
+		return err
+	}
+	d := inc.desc.Load()
+	shards := slices.Concat(d.Shards, inc.doomed)
+	stored, rev, err := s.bucket.Get(ctx, key(d.Ref))
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return err
+	}
+	there := err == nil && stored.ID == d.ID
+	if there { // it may name shards that are not seen yet
+		listed, doomed, err := stored.description()
+		if err != nil {
+			return err
+		}
+		shards = append(listed.Shards, doomed...)
+	}
 	// Deleting a log wakes who watches it.
-	if err := each(ctx, len(inc.shards), func(i int) error { return s.logs.Delete(ctx, logID(d.ID, i)) }); err != nil {
+	if err := s.deleteLogs(ctx, d.ID, shards); err != nil {
 		return err
 	}
 	if there {
-		if err := s.bucket.Delete(ctx, key(ref), rev); err != nil && !errors.Is(err, kv.ErrNotFound) {
+		if err := s.bucket.Delete(ctx, key(d.Ref), rev); err != nil && !errors.Is(err, kv.ErrNotFound) {
 			return err
 		}
 	}
 	s.mu.Lock()
-	delete(s.byRef, ref)
+	delete(s.byRef, d.Ref)
 	s.mu.Unlock()
 	return nil
 }
@@ -240,7 +257,7 @@ func (s *Store) tidy(ctx context.Context) {
 	s.mu.RLock()
 	var left []*incarnation
 	for _, inc := range s.byRef {
-		if inc.desc.Load().State != stream.Active {
+		if !live(inc.desc.Load().State) {
 			left = append(left, inc)
 		}
 	}
@@ -252,59 +269,13 @@ func (s *Store) tidy(ctx context.Context) {
 			continue
 		}
 		// It may have become active or gone while we looked.
-		if inc.desc.Load().State != stream.Active {
+		if !live(inc.desc.Load().State) {
 			if err := s.remove(ctx, inc); err != nil && !errors.Is(err, stream.ErrNotFound) {
 				s.opts.Logger.Warn("a stream half made or half deleted is not cleaned up yet", "stream", inc.desc.Load().Name, "error", err)
 			}
 		}
 		inc.give()
 	}
-}
-
-// SetRetention is Update of the retention alone.
-func (s *Store) SetRetention(ctx context.Context, ref stream.Ref, retention time.Duration) (stream.Description, error) {
-	return s.Update(ctx, ref, func(c *stream.Config) { c.Retention = retention })
-}
-
-// Update changes how long records can be read and how many bytes of them are
-// kept, at once also for those already there. Lengthening the retention brings
-// back what was hidden but not yet trimmed; a limit below what is there refuses
-// records until enough have expired, and deletes none. Shards and RecordBytes
-// cannot be changed: [stream.ErrInvalid].
-func (s *Store) Update(ctx context.Context, ref stream.Ref, change func(*stream.Config)) (stream.Description, error) {
-	inc, err := s.active(ref)
-	if err != nil {
-		return stream.Description{}, err
-	}
-	if err := inc.take(ctx); err != nil {
-		return stream.Description{}, err
-	}
-	defer inc.give()
-	if _, err := s.active(ref); err != nil { // deleted while we waited
-		return stream.Description{}, err
-	}
-	was := *inc.desc.Load()
-	d := was
-	change(&d.Config)
-	if d.Config.Shards != was.Config.Shards || d.RecordBytes != was.RecordBytes {
-		return stream.Description{}, fmt.Errorf("%w: the number of shards and the record size of a stream stay as they are", stream.ErrInvalid)
-	}
-	if err := d.Config.Validate(); err != nil {
-		return stream.Description{}, err
-	}
-	_, rev, err := s.bucket.Get(ctx, key(ref))
-	if err == nil {
-		_, err = s.bucket.Update(ctx, key(ref), entryOf(d), rev)
-	}
-	if err != nil {
-		return stream.Description{}, fmt.Errorf("update stream %s: %w", ref.Name, unavailable(err))
-	}
-	inc.desc.Store(&d)
-	inc.quota.stale()
-	for _, sh := range inc.shards {
-		sh.due.Store(0) // when to trim next has to be worked out anew
-	}
-	return inc.snapshot(), nil
 }
 
 // List is all streams of all accounts and regions, sorted by name.
@@ -343,9 +314,9 @@ func (s *Store) ByID(_ context.Context, id string) (stream.Description, error) {
 	return inc.snapshot(), nil
 }
 
-// each calls f for 0 to n-1, a few at a time, and returns what went wrong
+// each calls f for 0 to n-1, as many at a time as there are hands, and returns what went wrong
 // first. After a fault or the end of ctx it starts no more.
-func each(ctx context.Context, n int, f func(i int) error) error {
+func each(ctx context.Context, hands, n int, f func(i int) error) error {
 	work := make(chan int) // closed below, once all is handed out
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

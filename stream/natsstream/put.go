@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/stream"
@@ -15,6 +16,7 @@ type group struct {
 	shard   *Shard
 	index   []int // of each record in the call
 	records []log.Record
+	bytes   int // of keys and data
 	pending *log.Pending
 	err     error
 }
@@ -28,6 +30,10 @@ type group struct {
 // In a stream with a quota the first entries of the call are stored as far as
 // they fit, and the others' result is [stream.ErrQuota].
 //
+// Entries whose shard ends while they are on their way go to the one that takes
+// over, in call order too. Should that take long their result is
+// [stream.ErrUnavailable].
+//
 // The data of entries must not be changed before Put has returned, and not
 // after either if ctx ended it: the records may still be on their way.
 func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry) ([]stream.PutResult, error) {
@@ -38,14 +44,56 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 	if err := stream.ValidateCall(entries, inc.desc.Load().RecordBytes); err != nil {
 		return nil, err
 	}
+	p := putting{inc: inc}
 	taken, bytes, full := inc.quota.take(ctx, entries)
-	gone := int64(0) // of bytes: those that are not stored after all
-	defer func() { inc.quota.settle(bytes, gone) }()
-	groups, err := inc.route(entries[:taken])
+	p.booked = bytes
+	defer func() { inc.quota.settle(p.booked, p.gone) }()
+	t := inc.table.Load()
+	groups, err := t.route(entries[:taken], nil)
 	if err != nil {
-		gone = bytes
+		p.gone = bytes
 		return nil, err
 	}
+	p.results = make([]stream.PutResult, len(entries))
+	for i := taken; i < len(entries); i++ {
+		p.results[i].Err = full
+	}
+	for until := (time.Time{}); ; {
+		again := p.append(ctx, entries, groups)
+		if len(again) == 0 {
+			return p.results, nil
+		}
+		if until.IsZero() {
+			until = time.Now().Add(passing)
+		}
+		t, err = inc.next(ctx, t, until)
+		if err == nil && !live(inc.desc.Load().State) {
+			err = fmt.Errorf("%w: stream %s is being deleted", stream.ErrNotFound, ref.Name)
+		}
+		if err == nil {
+			groups, err = t.route(entries, again)
+		}
+		if err != nil {
+			for _, at := range again {
+				p.results[at].Err = err
+				p.gone += int64(entries[at].Size())
+			}
+			return p.results, nil
+		}
+	}
+}
+
+// putting is one call of Put.
+type putting struct {
+	inc     *incarnation
+	results []stream.PutResult
+	booked  int64 // bytes of the quota that this call settles
+	gone    int64 // of those: what is not stored after all
+}
+
+// append stores groups of entries and fills in their results, but for the entries that it
+// returns, in call order: their shard ended before them.
+func (p *putting) append(ctx context.Context, entries []stream.Entry, groups []group) (again []int) {
 	// All appenders work at once: first start them all, then wait.
 	for i := range groups {
 		g := &groups[i]
@@ -56,11 +104,9 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 		}
 		g.pending = l.Start(g.records)
 	}
-	results := make([]stream.PutResult, len(entries))
-	for i := taken; i < len(entries); i++ {
-		results[i].Err = full
-	}
-	for _, g := range groups {
+	ended := 0
+	for i := range groups {
+		g := &groups[i]
 		var places []log.Place // with an error: of those at the front that are stored
 		err := g.err
 		if err == nil {
@@ -72,54 +118,81 @@ func (s *Store) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry)
 			for _, at := range g.index {
 				late += int64(entries[at].Size())
 			}
-			inc.quota.drift(g.pending, late)
-			bytes -= late
+			p.inc.quota.drift(g.pending, late)
+			p.booked -= late
 		}
+		passes := errors.Is(err, log.ErrClosed) && g.shard.passes()
 		if err != nil {
 			err = g.shard.putError(err)
 		}
 		for i, at := range g.index {
 			if i < len(places) {
-				results[at] = stream.PutResult{Shard: g.shard.info.ID, Sequence: g.shard.sequence(places[i].Frame, places[i].Index, places[i].Arrival)}
-			} else {
-				results[at] = stream.PutResult{Shard: g.shard.info.ID, Err: err}
-				if missing {
-					gone += int64(entries[at].Size())
-				}
+				p.results[at] = stream.PutResult{Shard: g.shard.info.ID, Sequence: g.shard.sequence(places[i].Frame, places[i].Index, places[i].Arrival)}
+				continue
+			}
+			p.results[at] = stream.PutResult{Shard: g.shard.info.ID, Err: err}
+			switch {
+			case passes:
+				again = append(again, at)
+			case missing:
+				p.gone += int64(entries[at].Size())
 			}
 		}
+		if passes {
+			ended++
+		}
 	}
-	return results, nil
+	if ended > 1 {
+		slices.Sort(again)
+	}
+	return again
 }
 
-// route groups entries by the shard whose hash range they fall into.
-func (inc *incarnation) route(entries []stream.Entry) ([]group, error) {
+// route groups entries by the shard whose hash range they fall into; those with
+// these indexes, or all.
+func (t *table) route(entries []stream.Entry, which []int) ([]group, error) {
 	n := len(entries)
-	at := make([]int32, n)               // by entry: index of its group
-	slot := make([]int32, len(inc.open)) // by open shard: 1 + index of its group
-	count := make([]int, 0, 16)          // by group: its records
-	groups := make([]group, 0, 16)
-	for i := range entries {
+	if which != nil {
+		n = len(which)
+	}
+	entry := func(k int) int {
+		if which != nil {
+			return which[k]
+		}
+		return k
+	}
+	now := time.Now().Unix()
+	at := make([]int32, n)             // by entry: index of its group
+	slot := make([]int32, len(t.open)) // by open shard: 1 + index of its group
+	count := make([]int, 0, 16)        // by group: its records
+	groups := make([]group, 0, min(n, 16))
+	for k := range n {
+		i := entry(k)
 		h, err := entries[i].HashKey()
 		if err != nil {
 			return nil, fmt.Errorf("record %d: %w", i, err)
 		}
-		shard := inc.owner(h)
+		shard := t.owner(h)
 		if slot[shard] == 0 {
-			groups = append(groups, group{shard: inc.open[shard]})
+			groups = append(groups, group{shard: t.open[shard]})
 			count = append(count, 0)
 			slot[shard] = int32(len(groups))
 		}
-		at[i] = slot[shard] - 1
-		count[at[i]]++
+		g := slot[shard] - 1
+		t.open[shard].mark(h)
+		groups[g].bytes += entries[i].Size()
+		at[k] = g
+		count[g]++
 	}
 	index, records := make([]int, n), make([]log.Record, n) // for all groups, one behind the other
 	for g := range groups {
 		groups[g].index, index = index[:0:count[g]], index[count[g]:]
 		groups[g].records, records = records[:0:count[g]], records[count[g]:]
+		groups[g].shard.count(now, count[g], groups[g].bytes)
 	}
-	for i := range entries {
-		e, g := &entries[i], &groups[at[i]]
+	for k := range n {
+		i := entry(k)
+		e, g := &entries[i], &groups[at[k]]
 		r := log.Record{Key: e.PartitionKey, HashKey: e.ExplicitHashKey, Data: e.Data}
 		if stream.ValidTraceParent(e.TraceParent) {
 			r.Trace = e.TraceParent
@@ -135,19 +208,16 @@ func uncertain(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, log.ErrUnknown)
 }
 
-// owner is the index in open of the shard that a hash key falls into.
-func (inc *incarnation) owner(h stream.HashKey) int {
-	at, found := slices.BinarySearchFunc(inc.open, h, func(sh *Shard, h stream.HashKey) int { return sh.info.From.Compare(h) })
-	if !found {
-		at-- // the last one that begins below h
-	}
-	return at
+// passes says of a shard whose log has ended that others take over from it, or have.
+func (sh *Shard) passes() bool {
+	state := sh.Info().State
+	return state == stream.Closing || state == stream.Closed
 }
 
 // putError says in the words of package stream why records were not stored.
 func (sh *Shard) putError(err error) error {
 	switch {
-	case sh.inc.desc.Load().State != stream.Active:
+	case !live(sh.inc.desc.Load().State):
 		return fmt.Errorf("%w: stream %s is being deleted", stream.ErrNotFound, sh.inc.desc.Load().Name)
 	case errors.Is(err, log.ErrClosed):
 		return fmt.Errorf("%w: %s", stream.ErrClosed, sh.info.ID)

@@ -196,7 +196,7 @@ func (q *quota) look(ctx context.Context) {
 	q.mu.Lock()
 	seen := q.measured
 	q.mu.Unlock()
-	if err := q.measure(ctx, seen); err != nil && ctx.Err() == nil && q.inc.desc.Load().State == stream.Active {
+	if err := q.measure(ctx, seen); err != nil && ctx.Err() == nil && live(q.inc.desc.Load().State) {
 		q.logger.Warn("a stream's quota cannot be measured", "stream", q.inc.desc.Load().Name, "error", err)
 	}
 }

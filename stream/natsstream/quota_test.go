@@ -133,7 +133,7 @@ func TestTheQuotaCanBeChanged(t *testing.T) {
 			"too small":   func(c *stream.Config) { c.MaxBytes = mib - 1 },
 			"negative":    func(c *stream.Config) { c.MaxBytes = -1 },
 			"shards":      func(c *stream.Config) { c.Shards = 2 },
-			"record size": func(c *stream.Config) { c.RecordBytes = 2 * mib },
+			"record size": func(c *stream.Config) { c.RecordBytes = 7 * mib }, // above the quota
 		} {
 			_, err := h.Update(t.Context(), quakes, change)
 			wantErr(t, what, err, stream.ErrInvalid)

@@ -3,6 +3,7 @@ package natsstream
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/wasmill/wasmill/internal/log"
@@ -202,28 +203,32 @@ func (s *Store) Stats(ctx context.Context, ref stream.Ref) ([]ShardStats, error)
 }
 
 func (inc *incarnation) stats(ctx context.Context) ([]ShardStats, error) {
-	all := make([]ShardStats, len(inc.shards))
-	err := each(ctx, len(inc.shards), func(i int) error {
-		sh, err := inc.use(ctx, inc.shards[i].info.ID)
-		if err != nil {
-			return err
+	shards := inc.table.Load().shards
+	all := make([]ShardStats, len(shards))
+	err := each(ctx, hands, len(shards), func(i int) (err error) {
+		all[i], err = shards[i].stats(ctx)
+		if shards[i].removed.Load() && live(inc.desc.Load().State) {
+			all[i].Shard.ID = "" // expired while we looked
+			return nil
 		}
-		all[i], err = sh.stats(ctx)
-		return sh.Explain(err)
+		return shards[i].Explain(err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return all, nil
+	return slices.DeleteFunc(all, func(st ShardStats) bool { return st.Shard.ID == "" }), nil
 }
 
 func (sh *Shard) stats(ctx context.Context) (ShardStats, error) {
-	l := sh.Log()
+	l, err := sh.open(ctx)
+	if err != nil {
+		return ShardStats{}, err
+	}
 	b, err := l.Bounds(ctx)
 	if err != nil {
 		return ShardStats{}, err
 	}
-	st := ShardStats{Shard: sh.info, Records: b.Records(), Bytes: b.Bytes, First: b.FirstNumber, Next: b.NextNumber}
+	st := ShardStats{Shard: sh.Info(), Records: b.Records(), Bytes: b.Bytes, First: b.FirstNumber, Next: b.NextNumber}
 	horizon := sh.Horizon(time.Now())
 	switch {
 	case b.LastFrame == 0:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/stream"
@@ -34,18 +36,20 @@ func (s *Store) Progress(ctx context.Context, streamID, source string) (*Progres
 	if err != nil {
 		return nil, err
 	}
-	found := make([]log.From, len(inc.shards))
-	err = each(ctx, len(inc.shards), func(i int) error {
-		sh := inc.shards[i]
+	shards := inc.table.Load().shards
+	found := make([]log.From, len(shards))
+	err = each(ctx, hands, len(shards), func(i int) error {
+		sh := shards[i]
 		l, err := sh.open(ctx)
 		if err != nil {
 			return err
 		}
 		found[i].Mark, found[i].Frame, err = l.LastFrom(ctx, source)
-		if err != nil {
-			return sh.Explain(err)
+		if sh.removed.Load() && live(inc.desc.Load().State) {
+			found[i] = log.From{} // expired, because all of its marks were confirmed
+			return nil
 		}
-		return nil
+		return sh.Explain(err)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("progress of %s: %w", source, err)
@@ -55,7 +59,7 @@ func (s *Store) Progress(ctx context.Context, streamID, source string) (*Progres
 		if f.Frame == 0 {
 			continue
 		}
-		p.frames[i] = f.Frame
+		p.frames[shards[i].info.Index] = f.Frame
 		if f.Mark.Compare(p.At) > 0 {
 			p.At = f.Mark
 		}
@@ -70,7 +74,8 @@ func (s *Store) Route(streamID string, h stream.HashKey) (shard string, err erro
 	if err != nil {
 		return "", err
 	}
-	return inc.open[inc.owner(h)].info.ID, nil
+	t := inc.table.Load()
+	return t.open[t.owner(h)].info.ID, nil
 }
 
 // Relay appends a run of outputs as one frame, 65,535 at most, and moves p on. All
@@ -79,7 +84,7 @@ func (s *Store) Route(streamID string, h stream.HashKey) (shard string, err erro
 // their marks. The stream's limit of record size is not applied.
 //
 // Nothing of the run is stored with these errors: [stream.ErrClosed], the shard
-// was closed meanwhile, route again; [stream.ErrUnavailable], [stream.ErrQuota]
+// was closed meanwhile and its children have taken over, route again; [stream.ErrUnavailable], [stream.ErrQuota]
 // among them, try again;
 // [stream.ErrNotFound] as for [Store.Progress], although a part of what the stream
 // had is lost with it; [ErrStale]. Any other error, that of ctx too, leaves that
@@ -99,6 +104,9 @@ func (s *Store) Relay(ctx context.Context, streamID, source string, p *Progress,
 		return err
 	}
 	sh, err := inc.use(ctx, shard)
+	if errors.Is(err, stream.ErrNotFound) && live(inc.desc.Load().State) {
+		return fmt.Errorf("%w: %s has expired", stream.ErrClosed, shard)
+	}
 	if err != nil {
 		return err
 	}
@@ -118,7 +126,14 @@ func (s *Store) Relay(ctx context.Context, streamID, source string, p *Progress,
 	switch {
 	case err == nil:
 		p.frames[sh.info.Index], p.At = frame, at
+		sh.countRelayed(recs)
 		return nil
+	case errors.Is(err, log.ErrClosed) && sh.passes():
+		if t := inc.table.Load(); slices.Contains(t.open, sh) {
+			if _, err := inc.next(ctx, t, time.Now().Add(passing)); err != nil {
+				return err
+			}
+		}
 	case errors.Is(err, log.ErrRefused):
 		p.stale = true
 		return fmt.Errorf("%w: %w", ErrStale, err)

@@ -48,7 +48,7 @@ func TestRetentionIsExactPerRecord(t *testing.T) {
 // stored is how many records the log of shard 0 still has.
 func (h *house) stored(ref stream.Ref) uint64 {
 	h.t.Helper()
-	b, err := h.byRef[ref].shards[0].Log().Bounds(h.t.Context())
+	b, err := h.byRef[ref].table.Load().shards[0].Log().Bounds(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestTrimmerDeletesWhatHasExpiredButTheLastFrame(t *testing.T) {
 			t.Errorf("gap = %d, want 2", p.Gap)
 		}
 		// The same when the trimmer overtakes a reader in the middle of a page.
-		late := pager{sh: h.byRef[quakes].shards[0], number: 1, frame: 1, limit: 10}
+		late := pager{sh: h.byRef[quakes].table.Load().shards[0], number: 1, frame: 1, limit: 10}
 		p, err := late.read(t.Context())
 		if err != nil || text(p) != "d" || p.Gap != 2 {
 			t.Errorf("a reader overtaken: %q with gap %d, %v; want d with gap 2", text(p), p.Gap, err)

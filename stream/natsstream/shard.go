@@ -14,10 +14,15 @@ import (
 // Shard is one shard of a stream, for those who read it record by record.
 type Shard struct {
 	inc  *incarnation
-	info stream.Shard
+	info stream.Shard                 // as it was made: its state may be another by now
+	now  atomic.Pointer[stream.Shard] // as it is
 	logs *log.Set
 	log  atomic.Pointer[log.Log] // nil until first used
 	due  atomic.Int64            // Unix ms before which nothing can have expired; see Store.trimShard
+	load atomic.Pointer[load]    // nil until the first record
+	// above and below are since when its load is (Unix ms), as Store.Loads has seen it; 0: it is not.
+	above, below atomic.Int64
+	removed      atomic.Bool // closed and expired, or its stream is gone
 
 	// floor is a frame below which no source has its newest one that is not
 	// confirmed. Only the trimmer touches it; see Store.keep.
@@ -67,8 +72,8 @@ func (sh *Shard) open(ctx context.Context) (*log.Log, error) {
 // Log is the shard's log.
 func (sh *Shard) Log() *log.Log { return sh.log.Load() }
 
-// Info describes the shard.
-func (sh *Shard) Info() stream.Shard { return sh.info }
+// Info describes the shard as it is now.
+func (sh *Shard) Info() stream.Shard { return *sh.now.Load() }
 
 // Sequence is the sequence number of record i of a frame of this shard.
 func (sh *Shard) Sequence(f *log.Frame, i int) stream.SequenceNumber {
@@ -97,7 +102,7 @@ func (sh *Shard) Horizon(now time.Time) int64 {
 // [stream.ErrInvalid]: the position is none, a time in the future, or the
 // sequence number was given out by another shard or another incarnation of the
 // stream, or not yet. A number already trimmed stands for the oldest record
-// kept, as on AWS.
+// kept, as on AWS. The shard's Starting and Ending stand for its beginning and its end.
 func (sh *Shard) Resolve(ctx context.Context, pos stream.Position) (number, frame uint64, err error) {
 	if err := pos.Validate(); err != nil {
 		return 0, 0, err
@@ -168,6 +173,13 @@ func (sh *Shard) locate(ctx context.Context, pos stream.Position, b log.Bounds) 
 	if seq.Epoch != sh.info.Epoch || seq.Shard != uint8(sh.info.Index&15) {
 		return 0, 0, foreign("belongs to another shard, or to an earlier stream of that name; not one")
 	}
+	switch info := sh.Info(); seq {
+	case info.Starting():
+		return sh.since(ctx, sh.Horizon(time.Now()), b)
+	case info.Ending():
+		number, frame = end(b)
+		return number, frame, nil
+	}
 	f, err := sh.Log().At(ctx, seq.Frame)
 	if t, ok := errors.AsType[*log.TrimmedError](err); ok {
 		return t.FirstNumber, t.FirstFrame, nil
@@ -208,8 +220,11 @@ func (sh *Shard) Explain(err error) error {
 		return nil
 	}
 	d := sh.inc.desc.Load()
-	if d.State != stream.Active {
+	switch {
+	case !live(d.State):
 		return fmt.Errorf("%w: stream %s is being deleted", stream.ErrNotFound, d.Name)
+	case sh.removed.Load():
+		return fmt.Errorf("%w: %s of stream %s has expired", stream.ErrNotFound, sh.info.ID, d.Name)
 	}
 	if c, ok := errors.AsType[*log.CorruptError](err); ok {
 		return &damage{&stream.CorruptError{Stream: d.Name, Shard: sh.info.ID, Sequence: sh.cursor(c.Seq), Reason: c.Reason}, err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/wasmill/wasmill/internal/log"
@@ -24,14 +25,21 @@ func (s *Store) trim(ctx context.Context) {
 		s.tidy(ctx)
 		for _, inc := range s.actives() {
 			inc.quota.look(ctx)
-			for _, sh := range inc.shards {
+			var expired []*Shard
+			for _, sh := range inc.table.Load().shards {
 				if ctx.Err() != nil {
 					return
 				}
-				err := s.trimShard(ctx, sh)
-				if err != nil && ctx.Err() == nil && inc.desc.Load().State == stream.Active {
+				empty, err := s.trimShard(ctx, sh)
+				if empty {
+					expired = append(expired, sh)
+				}
+				if err != nil && ctx.Err() == nil && !sh.removed.Load() && live(inc.desc.Load().State) {
 					s.opts.Logger.Warn("expired records are not deleted yet", "stream", inc.desc.Load().Name, "shard", sh.info.ID, "error", err)
 				}
+			}
+			if err := s.dropShards(ctx, inc, expired); err != nil && ctx.Err() == nil && live(inc.desc.Load().State) {
+				s.opts.Logger.Warn("closed shards are not deleted yet", "stream", inc.desc.Load().Name, "error", err)
 			}
 		}
 	}
@@ -50,34 +58,45 @@ func (s *Store) actives() []*incarnation {
 // trimShard deletes what has expired in a shard and remembers when there can
 // be more: arrivals never go down, so not before the newest record of what is
 // now the first frame expires. Shards in which nothing is due cost nothing.
-func (s *Store) trimShard(ctx context.Context, sh *Shard) error {
+//
+// It says whether the shard is closed, has nothing left to read, and is not needed
+// by any source: then it can go.
+func (s *Store) trimShard(ctx context.Context, sh *Shard) (expired bool, err error) {
 	now := time.Now()
 	due := sh.due.Load()
 	if now.UnixMilli() < due {
-		return nil
+		return false, nil
 	}
 	d := sh.inc.desc.Load()
 	l, err := sh.open(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	horizon := sh.Horizon(now)
 	end, err := l.Due(ctx, horizon)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if end > 0 {
 		keep, err := s.keep(ctx, sh, l, end)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if err := l.Trim(ctx, horizon, keep); err != nil {
-			return err
+			return false, err
 		}
 	}
 	b, err := l.Bounds(ctx)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if info := sh.Info(); info.State == stream.Closed && b.LastArrival < horizon {
+		if gone := expiry(info, d.Retention); now.Before(gone) {
+			sh.due.CompareAndSwap(due, gone.UnixMilli())
+			return false, nil
+		}
+		keep, err := s.keep(ctx, sh, l, b.LastFrame+1)
+		return keep == 0 && err == nil, err
 	}
 	// Trim takes arrivals below the horizon, hence one millisecond more than the
 	// retention. The first record of an empty shard arrives now at the earliest.
@@ -89,15 +108,72 @@ func (s *Store) trimShard(ctx context.Context, sh *Shard) error {
 	default:
 		f, err := l.At(ctx, b.FirstFrame)
 		if _, ok := errors.AsType[*log.CorruptError](err); ok {
-			return nil // readers hear of it; look again next time
+			return false, nil // readers hear of it; look again next time
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		newest = f.LastArrival()
 	}
 	// SetRetention may have reset due meanwhile: then leave it so.
 	sh.due.CompareAndSwap(due, newest+d.Retention.Milliseconds()+1)
+	return false, nil
+}
+
+// expiry is when a closed shard has nothing left to read, whatever it holds. A
+// moment more than the retention, for the time it was closed at is in whole seconds.
+func expiry(sh stream.Shard, retention time.Duration) time.Time {
+	return sh.Closed.Add(retention + time.Second)
+}
+
+// dropShards removes shards that have expired, and those that it did not get to
+// before: the catalogue says that they go, then nobody sees them, then their logs go,
+// then the catalogue forgets them. If the stream is being changed it is not the time.
+func (s *Store) dropShards(ctx context.Context, inc *incarnation, expired []*Shard) error {
+	select {
+	case inc.turn <- struct{}{}:
+	default:
+		return nil
+	}
+	defer inc.give()
+	d := *inc.desc.Load()
+	if d.State != stream.Active {
+		return nil
+	}
+	now := time.Now()
+	goes := make(map[int]bool, len(expired))
+	for _, sh := range expired {
+		goes[sh.info.Index] = true
+	}
+	var left, gone []stream.Shard
+	for _, sh := range d.Shards {
+		// The retention may have become longer since they were looked at.
+		if goes[sh.Index] && !now.Before(expiry(sh, d.Retention)) {
+			sh.State = stream.Deleting
+			gone = append(gone, sh)
+		} else {
+			left = append(left, sh)
+		}
+	}
+	if len(gone)+len(inc.doomed) == 0 {
+		return nil
+	}
+	if len(gone) > 0 {
+		d.Shards = left
+		doomed := slices.Concat(inc.doomed, gone)
+		if err := s.rewrite(ctx, inc, func(e *entry) { e.setShards(left, doomed) }); err != nil {
+			return err
+		}
+		inc.doomed = doomed
+		inc.publish(d, s.logs)
+	}
+	if err := s.deleteLogs(ctx, d.ID, inc.doomed); err != nil {
+		return err
+	}
+	if err := s.rewrite(ctx, inc, func(e *entry) { e.setShards(d.Shards, nil) }); err != nil {
+		return err
+	}
+	inc.doomed = nil
 	return nil
 }
 

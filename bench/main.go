@@ -46,6 +46,13 @@ func main() {
 	if sandbox.Child(os.Args) {
 		return
 	}
+	if kind := os.Getenv(serveVar); kind != "" {
+		if err := serveKinesis(kind); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run())
 }
 
@@ -78,6 +85,7 @@ func run() int {
 		{"runtime", "", runtimes},
 		{"latency.idle", "ms", latency},
 		{"start", "ms", start},
+		{"kinesis", "", kinesisWire},
 	}
 	out, failed, ran := json.NewEncoder(os.Stdout), 0, 0
 	out.SetEscapeHTML(false)

@@ -13,6 +13,7 @@
 //	GET    /_wasmill/v1/streams                        POST to create
 //	GET    /_wasmill/v1/streams/{name}                 PATCH, DELETE: ?force
 //	POST   /_wasmill/v1/streams/{name}/records         GET: ?from&shard&follow&limit
+//	POST   /_wasmill/v1/streams/{name}/split|merge|scale
 //	GET    /_wasmill/v1/functions
 //	POST   /_wasmill/v1/functions/{name}               the module is the body; GET, DELETE
 //	PUT    /_wasmill/v1/functions/{name}/code          the module is the body
@@ -26,6 +27,8 @@
 //	GET    /_wasmill/v1/dead-letters                   DELETE to purge: ?trigger&stream&reason&error&since&before&id|all
 //	GET    /_wasmill/v1/dead-letters/{id}
 //	POST   /_wasmill/v1/dead-letters/{id}/replay       a module may be the body
+//	GET    /_wasmill/v1/faults                         POST to add
+//	DELETE /_wasmill/v1/faults/{id}
 //	POST   /_wasmill/v1/shutdown
 //	GET    /_wasmill/health, /_localstack/health, /_wasmill/metrics
 //	POST   /_wasmill/reset
@@ -41,6 +44,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/wasmill/wasmill/api/wire"
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
@@ -60,6 +64,7 @@ type Streams interface {
 	Read(ctx context.Context, ref stream.Ref, shard string, pos stream.Position, limit int) (Page, error)
 	Wait(ctx context.Context, ref stream.Ref, shard string) (<-chan struct{}, func(), error)
 	Stats(ctx context.Context, ref stream.Ref) ([]ShardStats, error)
+	Resharder
 }
 
 // Page is some records of a shard, and where to go on.
@@ -76,6 +81,8 @@ type ShardStats struct {
 	Records, Bytes uint64
 	First, Next    uint64 // running numbers
 	Oldest, Newest time.Time
+	// RecordRate and ByteRate are what came in during the last minute, a second.
+	RecordRate, ByteRate float64
 }
 
 // Functions is what the API asks of the registry.
@@ -141,7 +148,7 @@ type LetterFilter struct {
 	Limit               int       // list only the newest so many; 0: all
 }
 
-// Deps is what the API stands on. All but Logs, Metrics, Healthy, NoRoom, Hosts and Shutdown are required.
+// Deps is what the API stands on. All but Logs, Faults, StreamWarning, Metrics, Healthy, NoRoom, Hosts and Shutdown are required.
 type Deps struct {
 	Streams   Streams
 	Functions Functions
@@ -150,6 +157,10 @@ type Deps struct {
 	Triggers  Triggers
 	Letters   Letters
 	Replayer  Replayer
+	// Faults are those of AWS's face. Defaults to some that nobody asks.
+	Faults *wire.Faults
+	// StreamWarning says what is wrong with a stream, or nothing; may be nil.
+	StreamWarning func(ref stream.Ref) string
 	// Metrics answers /_wasmill/metrics.
 	Metrics http.Handler
 	// Healthy says why the server cannot serve, or nil.
@@ -198,6 +209,9 @@ func New(d Deps) http.Handler {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
+	if d.Faults == nil {
+		d.Faults = new(wire.Faults)
+	}
 	h := &handler{Deps: d, guard: http.NewCrossOriginProtection()}
 	mux := http.NewServeMux()
 	route := func(method, path string, f func(w http.ResponseWriter, r *http.Request) error) {
@@ -217,6 +231,9 @@ func New(d Deps) http.Handler {
 	route("DELETE", Prefix+"/streams/{name}", h.deleteStream)
 	route("POST", Prefix+"/streams/{name}/records", h.putRecords)
 	route("GET", Prefix+"/streams/{name}/records", h.tailRecords)
+	route("POST", Prefix+"/streams/{name}/split", h.splitShard)
+	route("POST", Prefix+"/streams/{name}/merge", h.mergeShards)
+	route("POST", Prefix+"/streams/{name}/scale", h.scaleStream)
 
 	route("GET", Prefix+"/functions", h.listFunctions)
 	route("GET", Prefix+"/functions/{name}", h.getFunction)
@@ -244,6 +261,10 @@ func New(d Deps) http.Handler {
 	route("DELETE", Prefix+"/dead-letters", h.purgeLetters)
 	route("GET", Prefix+"/dead-letters/{id}", h.getLetter)
 	route("POST", Prefix+"/dead-letters/{id}/replay", h.replayLetter)
+
+	route("GET", Prefix+"/faults", h.listFaults)
+	route("POST", Prefix+"/faults", h.addFault)
+	route("DELETE", Prefix+"/faults/{id}", h.removeFault)
 
 	route("GET", pathHealth, h.health)
 	route("GET", pathLocalstackHealth, h.localstackHealth)

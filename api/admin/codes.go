@@ -34,7 +34,7 @@ type Code struct {
 }
 
 // The codes, by what they are about: 1 calls, 2 streams, 3 functions, 4
-// triggers, 5 dead letters, 6 the server, 7 projects, 9 bugs.
+// triggers, 5 dead letters, 6 the server, 7 projects, 8 faults, 9 bugs.
 const (
 	CodeUsage        = "WM1001"
 	CodeBadRequest   = "WM1002"
@@ -61,6 +61,7 @@ const (
 	CodePutPartly      = "WM2007"
 	CodeStreamInUse    = "WM2008"
 	CodeStreamFull     = "WM2009"
+	CodeStreamBusy     = "WM2010"
 
 	CodeFunctionNotFound = "WM3001"
 	CodeFunctionExists   = "WM3002"
@@ -96,6 +97,9 @@ const (
 	CodeNoProject      = "WM7002"
 	CodeProjectExists  = "WM7003"
 	CodeDeployRefused  = "WM7004"
+
+	CodeFaultNotFound = "WM8001"
+	CodeFaultInvalid  = "WM8002"
 
 	CodeInternal = "WM9001"
 )
@@ -176,6 +180,9 @@ var Codes = []Code{
 	{CodeStreamFull, Unavailable, 503, true, "The stream has reached its quota",
 		"The stream holds as many bytes of records as it may (--max-bytes). The record is not stored; it can be put again once older records have expired or the quota is raised. Reading goes on, and so do triggers; outputs that functions emit to the stream wait, and nothing of them is lost.",
 		[]Action{{"see what it holds", "wasmill stream get NAME"}, {"raise the quota", "wasmill stream update NAME --max-bytes 10GB"}, {"or, where records are kept for longer than 24h, keep them for a shorter time", "wasmill stream update NAME --retention 24h"}}},
+	{CodeStreamBusy, Conflict, 409, true, "The stream is being changed",
+		"The stream's shards are being split or merged, or it is being created or deleted. Records can be put and read meanwhile; another such change has to wait.",
+		[]Action{{"see its state, and try again when it is ACTIVE", "wasmill stream get NAME"}}},
 
 	{CodeFunctionNotFound, NotFound, 404, false, "No such function",
 		"No function, or no version of it, bears that name.",
@@ -274,6 +281,13 @@ var Codes = []Code{
 	{CodeDeployRefused, Conflict, 0, false, "The server has what stands in the way",
 		"A deployment changes nothing that is not its own, and no trigger's stream or starting place, which would lose its checkpoint. Where the server has something that cannot be brought in line without that, nothing is done, and the message says what there is and which command is the way on.",
 		[]Action{{"see the whole difference", "wasmill diff DIR"}}},
+
+	{CodeFaultNotFound, NotFound, 404, false, "No such fault",
+		"No fault that is injected into AWS calls has that id. Faults live in the server's memory: after a restart there are none.",
+		[]Action{{"list the faults", "wasmill fault ls"}}},
+	{CodeFaultInvalid, Invalid, 400, false, "A fault cannot be injected so",
+		"A fault hits one operation that is served (PutRecords, GetRecords, …): above 0 % to 100 % of its calls are answered with an error, or delayed by at most 5 minutes, or both. Single records fail in PutRecords only, and cannot be delayed. There are at most 1,000 faults.",
+		[]Action{{"correct the value named in the message", ""}, {"see what there is to say", "wasmill fault add --help"}}},
 
 	{CodeInternal, Internal, 500, false, "A bug of wasmill",
 		"Something happened that wasmill has no better word for. Please report it with the message and the server's log.",

@@ -87,6 +87,7 @@ var codes = []struct {
 	{stream.ErrExists, CodeStreamExists},
 	{stream.ErrInvalid, CodeStreamInvalid},
 	{stream.ErrClosed, CodeShardClosed},
+	{stream.ErrBusy, CodeStreamBusy},
 	{stream.ErrQuota, CodeStreamFull}, // before what it is a kind of
 	{stream.ErrUnavailable, CodeUnavailable},
 	{functions.ErrNotFound, CodeFunctionNotFound},

@@ -89,6 +89,9 @@ func (h *handler) reset(w http.ResponseWriter, r *http.Request) error {
 		}
 		deleted.Functions++
 	}
+	for _, f := range h.Faults.List() {
+		h.Faults.Remove(f.ID)
+	}
 	if deleted.DeadLetters, err = h.Letters.Purge(ctx, LetterFilter{}); err != nil {
 		return fmt.Errorf("purge dead letters: %w", err)
 	}

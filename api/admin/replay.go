@@ -15,6 +15,7 @@ import (
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
+	"github.com/wasmill/wasmill/triggers"
 )
 
 // Replayer runs dead letters without any effect on streams, checkpoints or the
@@ -23,7 +24,9 @@ type Replayer interface {
 	// Replay runs letters as one batch with the function's configuration, on that
 	// code or, with nil, on the code it has now. text is what it logged. Errors
 	// that wrap functions.ErrCode are the code's fault, which res says too.
-	Replay(ctx context.Context, function, qualifier string, code []byte, letters []dlq.Letter, partial bool) (v functions.Version, res runtime.Result, text string, err error)
+	//
+	// c is the trigger's: whether partial replies count, and aggregates are unpacked.
+	Replay(ctx context.Context, function, qualifier string, code []byte, letters []dlq.Letter, c triggers.Config) (v functions.Version, res runtime.Result, text string, err error)
 }
 
 // Replay is what dead letters do to the code a function has, and to another.
@@ -77,20 +80,20 @@ func (h *handler) replayLetter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	partial, qualifier := false, ""
+	var c triggers.Config
 	if m, err := h.Triggers.Get(ctx, l.Trigger); err == nil && m.Config.Function == l.Function {
-		partial, qualifier = m.Config.PartialReplies, m.Config.Qualifier
+		c = m.Config
 	}
 	out := Replay{}
 	for _, l := range batch {
 		out.Letters = append(out.Letters, viewLetter(l, false))
 	}
 	if len(code) > 0 { // first, for it may be refused
-		if out.Against, err = h.run(ctx, l.Function, qualifier, code, batch, partial); err != nil {
+		if out.Against, err = h.run(ctx, l.Function, c.Qualifier, code, batch, c); err != nil {
 			return err
 		}
 	}
-	if out.Current, err = h.run(ctx, l.Function, qualifier, nil, batch, partial); err != nil {
+	if out.Current, err = h.run(ctx, l.Function, c.Qualifier, nil, batch, c); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, out)
@@ -125,8 +128,8 @@ func (h *handler) batchOf(ctx context.Context, l dlq.Letter) ([]dlq.Letter, erro
 	return batch, nil
 }
 
-func (h *handler) run(ctx context.Context, function, qualifier string, code []byte, batch []dlq.Letter, partial bool) (*Run, error) {
-	v, res, log, err := h.Replayer.Replay(ctx, function, qualifier, code, batch, partial)
+func (h *handler) run(ctx context.Context, function, qualifier string, code []byte, batch []dlq.Letter, c triggers.Config) (*Run, error) {
+	v, res, log, err := h.Replayer.Replay(ctx, function, qualifier, code, batch, c)
 	switch {
 	case errors.Is(err, functions.ErrCode) && len(code) == 0:
 		// What is deployed and cannot run is how it is: an outcome.
@@ -158,7 +161,7 @@ func (h *handler) run(ctx context.Context, function, qualifier string, code []by
 func (h *handler) checkTargets(ctx context.Context, emits []runtime.Emit) error {
 	return runtime.CheckTargets(emits, func(name string) (int, error) {
 		d, err := h.Streams.Describe(ctx, stream.Local(name))
-		if errors.Is(err, stream.ErrNotFound) || err == nil && d.State != stream.Active {
+		if errors.Is(err, stream.ErrNotFound) || err == nil && d.State != stream.Active && d.State != stream.Updating {
 			return 0, nil
 		}
 		return d.RecordBytes, err

@@ -40,8 +40,11 @@ func (h *handler) createStream(w http.ResponseWriter, r *http.Request) error {
 	if spec.Name == "" {
 		return newError(CodeStreamInvalid, "a stream needs a name").With("field", "name")
 	}
+	if spec.Mode == stream.OnDemand {
+		spec.Shards = cmp.Or(spec.Shards, stream.OnDemandShards)
+	}
 	d, err := h.Streams.Create(r.Context(), stream.Local(spec.Name),
-		stream.Config{Shards: spec.Shards, Retention: time.Duration(spec.Retention), RecordBytes: spec.RecordBytes, MaxBytes: spec.MaxBytes})
+		stream.Config{Shards: spec.Shards, Retention: time.Duration(spec.Retention), RecordBytes: spec.RecordBytes, MaxBytes: spec.MaxBytes, Mode: spec.Mode})
 	if err != nil {
 		return h.ofStream(r.Context(), err, spec.Name)
 	}
@@ -55,8 +58,8 @@ func (h *handler) updateStream(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, maxJSON, &change); err != nil {
 		return err
 	}
-	if change.Retention == nil && change.MaxBytes == nil {
-		return newError(CodeBadRequest, "nothing to change: want retention, maxBytes or both")
+	if change == (StreamChange{}) {
+		return newError(CodeBadRequest, "nothing to change: want retention, maxBytes or mode")
 	}
 	d, err := h.Streams.Update(r.Context(), stream.Local(name), func(c *stream.Config) {
 		if change.Retention != nil {
@@ -64,6 +67,9 @@ func (h *handler) updateStream(w http.ResponseWriter, r *http.Request) error {
 		}
 		if change.MaxBytes != nil {
 			c.MaxBytes = *change.MaxBytes
+		}
+		if change.Mode != nil {
+			c.Mode = *change.Mode
 		}
 	})
 	if err != nil {
@@ -90,17 +96,26 @@ func (h *handler) getStream(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := viewStream(d)
 	for _, s := range d.Shards {
-		shard := Shard{ID: s.ID, State: s.State, From: s.From, To: s.To, Parents: s.Parents, KeyShare: keyShare(s)}
+		shard := Shard{ID: s.ID, State: s.State, From: s.From, To: s.To, Parents: s.Parents, KeyShare: keyShare(s), Closed: s.Closed}
 		if i := slices.IndexFunc(stats, func(st ShardStats) bool { return st.Shard == s.ID }); i >= 0 {
 			st := stats[i]
 			shard.Records, shard.Bytes, shard.FirstNo, shard.NextNo, shard.Oldest, shard.Newest = st.Records, st.Bytes, st.First, st.Next, st.Oldest, st.Newest
+			shard.RecordRate, shard.ByteRate = st.RecordRate, st.ByteRate
 		}
 		v.Records += shard.Records
 		v.Bytes += shard.Bytes
 		v.Shards = append(v.Shards, shard)
 	}
+	for _, c := range d.Attributes.Consumers {
+		v.Consumers = append(v.Consumers, Consumer{Name: c.Name, ARN: fmt.Sprintf("%s/consumer/%s:%d", d.ARN(), c.Name, c.Created.Unix()), Created: c.Created.UTC()})
+	}
 	if v.MaxBytes > 0 && float64(v.Bytes) >= stream.QuotaShare*float64(v.MaxBytes) {
 		v.Warning = NearlyFull("the stream", int64(v.Bytes), v.MaxBytes) + "; more is refused at 100 %: raise the quota by `wasmill stream update " + name + " --max-bytes`, or shorten the retention"
+	}
+	if h.StreamWarning != nil {
+		if text := h.StreamWarning(d.Ref); text != "" {
+			v.Warning = strings.TrimPrefix(v.Warning+"; "+text, "; ")
+		}
 	}
 	writeJSON(w, http.StatusOK, v)
 	return nil
@@ -145,7 +160,16 @@ func (h *handler) deleteStream(w http.ResponseWriter, r *http.Request) error {
 
 func viewStream(d stream.Description) Stream {
 	return Stream{Name: d.Name, ARN: d.ARN(), ID: d.ID, State: d.State, Created: d.Created.UTC(),
-		Retention: Duration(d.Retention), RecordBytes: d.RecordBytes, ShardCount: len(d.Shards), MaxBytes: d.MaxBytes}
+		Retention: Duration(d.Retention), RecordBytes: d.RecordBytes, ShardCount: openShards(d), Mode: d.Mode, MaxBytes: d.MaxBytes}
+}
+
+func openShards(d stream.Description) (n int) {
+	for _, s := range d.Shards {
+		if s.State == stream.Active {
+			n++
+		}
+	}
+	return n
 }
 
 // keyShare is which part of all hash keys a shard owns.
@@ -164,7 +188,7 @@ func keyShare(s stream.Shard) float64 {
 func (h *handler) ofStream(ctx context.Context, err error, name string) error {
 	if errors.Is(err, stream.ErrExists) {
 		text := fmt.Sprintf("a stream named %s exists already", name)
-		if d, described := h.Streams.Describe(ctx, stream.Local(name)); described == nil && d.State != stream.Active {
+		if d, described := h.Streams.Describe(ctx, stream.Local(name)); described == nil && d.State != stream.Active && d.State != stream.Updating {
 			text += fmt.Sprintf("; it is %s", d.State)
 		}
 		return newError(CodeStreamExists, "%s", text).Named(name).With("stream", name)
@@ -253,7 +277,7 @@ func (h *handler) tailRecords(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.ofStream(ctx, err, name)
 	}
-	t := &tail{streams: h.Streams, ref: d.Ref, out: newLines(w), limit: uint64(limit)}
+	t := &tail{streams: h.Streams, ref: d.Ref, out: newLines(w), limit: uint64(limit), single: only != ""}
 	var ids []string
 	// A shard may also be called by its index, as people see it.
 	if n, err := strconv.ParseUint(only, 10, 32); err == nil {
@@ -326,6 +350,7 @@ type tail struct {
 	shards  []*tailShard
 	out     *lines
 	limit   uint64 // 0: none
+	single  bool   // only the shard that was asked for
 	sent    uint64
 }
 
@@ -399,45 +424,99 @@ func (t *tail) stored(ctx context.Context) error {
 	return nil
 }
 
-// coming sends records as they arrive. One goroutine a shard reads, this one
-// writes; both end with ctx or at the first error.
+// coming sends records as they arrive, also of the shards that those it follows
+// become. One goroutine a shard reads, this one writes; all end with ctx or at the
+// first error.
 func (t *tail) coming(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer cancel()
 	pages := make(chan []stream.Record) // from the readers
-	failed := make(chan error, len(t.shards))
-	for _, s := range t.shards {
+	ends := make(chan error)            // from a reader when it ends: at its shard's end, or for an error
+	open := map[string]bool{}           // shards that are followed, or were
+	reading := 0
+	follow := func(s *tailShard) {
+		open[s.id] = !s.ended
 		if s.ended {
-			continue
+			return
 		}
+		reading++
 		readers.Go(func() {
-			if err := t.follow(ctx, s, pages); err != nil {
-				failed <- err
+			err := t.follow(ctx, s, pages)
+			if err == nil {
+				err = shardEnded(s.id)
+			}
+			select {
+			case ends <- err:
+			case <-ctx.Done():
 			}
 		})
 	}
+	for _, s := range t.shards {
+		follow(s)
+	}
 	for {
-		select {
-		case page := <-pages:
-			for i := range page {
-				if err := t.write(&page[i]); err != nil {
+		if err := t.heirs(ctx, open, follow); err != nil || reading == 0 {
+			return err
+		}
+		var ended error
+		for ended == nil {
+			select {
+			case page := <-pages:
+				for i := range page {
+					if err := t.write(&page[i]); err != nil {
+						return err
+					}
+					if t.full() {
+						return nil
+					}
+				}
+				if err := t.out.ctl.Flush(); err != nil {
 					return err
 				}
-				if t.full() {
-					return nil
-				}
+			case ended = <-ends:
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			if err := t.out.ctl.Flush(); err != nil {
-				return err
-			}
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
+		}
+		id, ok := ended.(shardEnded)
+		if !ok {
+			return ended
+		}
+		open[string(id)] = false
+		reading--
+	}
+}
+
+// shardEnded says that a shard is read to its end.
+type shardEnded string
+
+func (e shardEnded) Error() string { return string(e) + " is read to its end" }
+
+// heirs follows the shards that those read to their ends have become, each when all
+// that it came from is read. Who has asked for one shard gets no other.
+func (t *tail) heirs(ctx context.Context, open map[string]bool, follow func(*tailShard)) error {
+	if t.single {
+		return nil
+	}
+	d, err := t.streams.Describe(ctx, t.ref)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, s := range d.Shards { // parents come before their children
+		there[s.ID] = true
+		_, known := open[s.ID]
+		waits := slices.ContainsFunc(s.Parents, func(id string) bool {
+			unread, known := open[id]
+			return there[id] && (unread || !known)
+		})
+		if !known && !waits {
+			follow(&tailShard{id: s.ID, pos: stream.Position{Kind: stream.TrimHorizon}})
 		}
 	}
+	return nil
 }
 
 func (t *tail) follow(ctx context.Context, s *tailShard, pages chan<- []stream.Record) error {

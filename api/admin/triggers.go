@@ -318,7 +318,7 @@ func viewTrigger(m triggers.Mapping) Trigger {
 	v := Trigger{Name: m.Name, ID: m.ID, Generation: m.Generation, Stream: StreamName(c.Stream), StreamARN: m.StreamARN,
 		Function: c.Function, Qualifier: c.Qualifier, From: formatFrom(c.Position), BatchSize: c.BatchSize, Window: Duration(c.Window),
 		Parallel: c.Parallel, Retries: triggers.Forever, RecordAge: Duration(c.RecordAge), Bisect: c.Bisect, PartialReplies: c.PartialReplies,
-		Backoff: Duration(c.Backoff), SkipCorrupt: c.SkipCorrupt, Enabled: m.Enabled, State: m.State, Created: m.Created.UTC(), Modified: m.Modified.UTC()}
+		Backoff: Duration(c.Backoff), SkipCorrupt: c.SkipCorrupt, Deaggregate: c.Deaggregate, Enabled: m.Enabled, State: m.State, Created: m.Created.UTC(), Modified: m.Modified.UTC()}
 	if c.Retries != nil {
 		v.Retries = *c.Retries
 	}

@@ -63,13 +63,22 @@ type Stream struct {
 	Created     time.Time    `json:"created"`
 	Retention   Duration     `json:"retention"`
 	RecordBytes int          `json:"recordBytes"`
-	ShardCount  int          `json:"shardCount"`
+	ShardCount  int          `json:"shardCount"` // open ones
+	Mode        stream.Mode  `json:"mode"`
 	MaxBytes    int64        `json:"maxBytes,omitempty"` // the most Bytes may be; 0: no limit
 	// The rest only of a single stream.
-	Warning string  `json:"warning,omitempty"` // 80 % of MaxBytes are reached, and what to do
-	Records uint64  `json:"records,omitempty"`
-	Bytes   uint64  `json:"bytes,omitempty"`
-	Shards  []Shard `json:"shards,omitempty"`
+	Warning   string     `json:"warning,omitempty"` // 80 % of MaxBytes are reached, and what to do
+	Records   uint64     `json:"records,omitempty"`
+	Bytes     uint64     `json:"bytes,omitempty"`
+	Shards    []Shard    `json:"shards,omitempty"`    // open ones, and closed ones that still hold records
+	Consumers []Consumer `json:"consumers,omitempty"` // registered for enhanced fan-out
+}
+
+// Consumer is a registered consumer of a stream.
+type Consumer struct {
+	Name    string    `json:"name"`
+	ARN     string    `json:"arn"`
+	Created time.Time `json:"created"`
 }
 
 // Shard is a shard with what it holds.
@@ -86,21 +95,27 @@ type Shard struct {
 	Oldest   time.Time      `json:"oldest,omitzero"`
 	Newest   time.Time      `json:"newest,omitzero"`
 	KeyShare float64        `json:"keyShare"` // of all hash keys, 0 to 1
+	Closed   time.Time      `json:"closed,omitzero"`
+	// What came in during the last minute, a second; 0 of a shard that is not open.
+	RecordRate float64 `json:"recordsPerSecond"`
+	ByteRate   float64 `json:"bytesPerSecond"`
 }
 
 // StreamSpec asks for a stream.
 type StreamSpec struct {
-	Name        string   `json:"name"`
-	Shards      int      `json:"shards,omitempty"`      // defaults to 1
-	Retention   Duration `json:"retention,omitzero"`    // defaults to 24h
-	RecordBytes int      `json:"recordBytes,omitempty"` // defaults to 1 MiB
-	MaxBytes    int64    `json:"maxBytes,omitempty"`    // the most it keeps; defaults to no limit
+	Name        string      `json:"name"`
+	Shards      int         `json:"shards,omitempty"`      // defaults to 1, on-demand to 4
+	Retention   Duration    `json:"retention,omitzero"`    // defaults to 24h
+	RecordBytes int         `json:"recordBytes,omitempty"` // defaults to 1 MiB
+	MaxBytes    int64       `json:"maxBytes,omitempty"`    // the most it keeps; defaults to no limit
+	Mode        stream.Mode `json:"mode,omitempty"`        // defaults to PROVISIONED
 }
 
 // StreamChange is what to change of a stream; nil leaves it as it is.
 type StreamChange struct {
-	Retention *Duration `json:"retention,omitempty"`
-	MaxBytes  *int64    `json:"maxBytes,omitempty"` // 0: no limit
+	Retention *Duration    `json:"retention,omitempty"`
+	MaxBytes  *int64       `json:"maxBytes,omitempty"` // 0: no limit
+	Mode      *stream.Mode `json:"mode,omitempty"`
 }
 
 // Entry is a record to be put: Text as it is, or Data in base64.
@@ -347,6 +362,7 @@ type Trigger struct {
 	PartialReplies bool           `json:"partialReplies"`
 	Backoff        Duration       `json:"backoff"`
 	SkipCorrupt    bool           `json:"skipCorrupt"`
+	Deaggregate    bool           `json:"deaggregate"`
 	Enabled        bool           `json:"enabled"`
 	State          triggers.State `json:"state"`
 	Created        time.Time      `json:"created"`
@@ -406,6 +422,7 @@ type TriggerSpec struct {
 	PartialReplies *bool     `json:"partialReplies,omitempty"`
 	Backoff        *Duration `json:"backoff,omitempty"`
 	SkipCorrupt    *bool     `json:"skipCorrupt,omitempty"`
+	Deaggregate    *bool     `json:"deaggregate,omitempty"`
 }
 
 // zeros says which settings are zero that have no such value. Only the word that
@@ -433,6 +450,7 @@ func (s TriggerSpec) apply(c *triggers.Config) {
 	set(&c.Bisect, s.Bisect)
 	set(&c.PartialReplies, s.PartialReplies)
 	set(&c.SkipCorrupt, s.SkipCorrupt)
+	set(&c.Deaggregate, s.Deaggregate)
 	set(&c.Window, (*time.Duration)(s.Window))
 	set(&c.RecordAge, (*time.Duration)(s.RecordAge))
 	set(&c.Backoff, (*time.Duration)(s.Backoff))

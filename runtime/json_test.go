@@ -76,6 +76,11 @@ func TestSizesAddUpToTheEvent(t *testing.T) {
 			r := &b.Records[i]
 			r.PartitionKey = anyString(t, "key")
 			r.Data = rapid.SliceOf(rapid.Byte()).Draw(t, "data")
+			if r.Aggregated = rapid.Bool().Draw(t, "aggregated"); r.Aggregated {
+				r.SubSequence = rapid.SampledFrom([]int{0, 9, 10, 99, 100, 12345}).Draw(t, "sub")
+				want += NewRecordSizer(b).SubSize(r.PartitionKey, len(r.Data), r.SubSequence)
+				continue
+			}
 			want += NewRecordSizer(b).Size(r.PartitionKey, len(r.Data))
 		}
 		got := AppendJSON(nil, b)
@@ -161,5 +166,26 @@ func TestEventOfATableIsAsRecorded(t *testing.T) {
 	if got := string(AppendJSON(nil, b)); got != `{"Records":[],"window":{"start":"2020-12-09T07:04:00Z","end":"2020-12-09T07:06:00Z"},"state":{"n":"1"},`+
 		`"shardId":"shardId-0","eventSourceARN":"arn:t","isFinalInvokeForWindow":true,"isWindowTerminatedEarly":true}` {
 		t.Errorf("at the end of a window: got  %s", got)
+	}
+}
+
+// As aws-kinesis-agg shows them: the sequence number of the whole, and the place in it.
+func TestAggregatedRecordsShowTheirPlace(t *testing.T) {
+	b := &Batch{Records: []Record{{Sequence: "4", PartitionKey: "k", Data: []byte("x"), Arrival: 1, Aggregated: true, SubSequence: 7}, {Sequence: "5", PartitionKey: "k", Arrival: 1}}}
+	var e struct {
+		Records []struct {
+			Kinesis struct {
+				SequenceNumber    string
+				SubSequenceNumber *int
+				Aggregated        bool
+			}
+		}
+	}
+	if err := json.Unmarshal(AppendJSON(nil, b), &e); err != nil {
+		t.Fatal(err)
+	}
+	one, two := e.Records[0].Kinesis, e.Records[1].Kinesis
+	if one.SequenceNumber != "4" || one.SubSequenceNumber == nil || *one.SubSequenceNumber != 7 || !one.Aggregated || two.SubSequenceNumber != nil || two.Aggregated {
+		t.Errorf("%+v", e)
 	}
 }

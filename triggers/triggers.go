@@ -64,6 +64,12 @@ type Config struct {
 	// SkipCorrupt passes records that are damaged on disk as a counted gap
 	// instead of stopping their shard. Ours.
 	SkipCorrupt bool `json:"skipCorrupt"`
+	// Deaggregate hands the function the records that the Kinesis Producer Library
+	// has packed into one, in its place. It stays one record in all other respects:
+	// of a batch's size, to be retried, halved from its neighbours, and buried. One that
+	// is not sound is handed over as it is, and one whose records take more than
+	// MaxPayload together is buried. Ours; AWS leaves it to the function.
+	Deaggregate bool `json:"deaggregate,omitempty"`
 }
 
 // State of a mapping, in AWS's words.

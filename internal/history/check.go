@@ -93,7 +93,7 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 			return nil, fmt.Errorf("history: line %d: %w", len(events)+1, err)
 		}
 		switch e.Kind {
-		case PutOK, Inv, Ckpt, Take, Gap, Read, Letter:
+		case PutOK, Inv, Ckpt, Take, Gap, Read, Letter, Shard:
 			if e.Stream == "" || e.Shard == "" {
 				return nil, fmt.Errorf("history: line %d: %s without stream or shard", len(events)+1, e.Kind)
 			}
@@ -116,14 +116,17 @@ func Check(r io.Reader, o Options) ([]Violation, error) {
 	c := &checker{
 		o: o, shards: map[place]*shard{}, lanes: map[lane]*laneState{}, open: map[string]Event{},
 		puts: map[string]Event{}, letters: map[lane]map[string]int{}, letterIDs: map[string]bool{},
-		graves: map[string]*grave{}, outs: outputs{committed: map[string]int{}, seen: map[string]int{}},
+		graves: map[string]*grave{}, begun: map[string]*grave{}, outs: outputs{committed: map[string]int{}, seen: map[string]int{}, at: map[string]Event{}},
+		order: putOrder{newest: map[[2]string]string{}, at: map[string]string{}},
 	}
 	c.readBack(events)
+	c.family(events)
 	for i, e := range events {
 		c.event(i+1, e)
 	}
 	c.expect()
 	c.end(events)
+	c.endFamily()
 	c.endOutputs()
 	slices.SortStableFunc(c.out, func(a, b Violation) int { return cmp.Compare(a.Line, b.Line) })
 	return c.out, nil
@@ -141,7 +144,10 @@ type checker struct {
 	letters   map[lane]map[string]int
 	letterIDs map[string]bool
 	graves    map[string]*grave // dead letters, by id
+	begun     map[string]*grave // those that ran in this life, and have their keys until they are at their ends
 	outs      outputs
+	line      lineage
+	order     putOrder
 }
 
 func (c *checker) fail(invariant string, line int, format string, args ...any) {
@@ -220,6 +226,11 @@ func (c *checker) expect() {
 				c.lane(lane{t.Name, gen, p})
 			}
 		}
+		for p := range c.line.shards { // empty ones too
+			if p.stream == t.Stream {
+				c.lane(lane{t.Name, gen, p})
+			}
+		}
 	}
 }
 
@@ -227,7 +238,11 @@ func (c *checker) event(line int, e Event) {
 	switch e.Kind {
 	case Put:
 		c.puts[e.Req] = e
+		c.order.begins(e)
 	case PutOK:
+		if err := c.order.ends(e, c.puts[e.Req].Key); err != nil {
+			c.fail("I5", line, "%v", err)
+		}
 		s := c.shards[e.place()]
 		if s == nil {
 			c.fail("I1", line, "acknowledged %s in %s, of which nothing can be read", e.Seq, e.place())

@@ -31,11 +31,12 @@ const (
 	PutFail Kind = "putfail" // it was refused: Req
 	Inv     Kind = "inv"     // an invocation starts: ID, Trigger, Gen, Stream, Shard, Seqs; of a redriven letter also Letter, and Gen, Shard and Seqs are then the letter's
 	InvEnd  Kind = "invend"  // it ended: ID, Outcome, and for a partial reply Seq, the lowest failed
-	Ckpt    Kind = "ckpt"    // the journal is asked (Result: asked) or answered: Trigger, Gen, Stream, Shard, Epoch, To (lowest unfinished number), Dead, DeadIDs, Out, Redriving, Redriven, Again, Result
-	Take    Kind = "take"    // a poller takes a shard up: Stream, Trigger, Gen, Shard, Epoch (of its first commit), To, Spans (what is finished) and Redriving
+	Ckpt    Kind = "ckpt"    // the journal is asked (Result: asked) or answered: Trigger, Gen, Stream, Shard, Epoch, To (lowest unfinished number), Dead, DeadIDs, Out, Redriving, Redriven, Again, Ended, Result
+	Take    Kind = "take"    // a poller takes a shard up: Stream, Trigger, Gen, Shard, Epoch (of its first commit), To, Spans (what is finished), Redriving and Ended
 	Gap     Kind = "gap"     // records were lost and counted: Trigger, Gen, Stream, Shard, From, To (exclusive), Reason
 	Fault   Kind = "fault"   // the test broke something: Reason
 	Read    Kind = "read"    // read-back of a record: Stream, Shard, Seq, Number, Key, Hash; ID of the output that it is, which is then Seen
+	Shard   Kind = "shard"   // read-back of a shard: Stream, Shard, Parents and, unless records have explicit hash keys, Low and High
 	Letter  Kind = "letter"  // read-back of a dead letter: ID, Trigger, Gen, Stream, Shard, Seq, Hash
 	Seen    Kind = "seen"    // read-back of an output, in a stream without Read or as a dead letter whose target is gone: Stream (the target), ID
 )
@@ -77,6 +78,13 @@ type Event struct {
 	Again    []string `json:"again,omitempty"`
 	Spans    []Span   `json:"spans,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
+	// Ended says of a Ckpt or a Take that the shard is closed and wholly finished.
+	Ended bool `json:"ended,omitempty"`
+	// Parents are the shards that one came from; Low and High its first and last
+	// hash key, decimal.
+	Parents []string `json:"parents,omitempty"`
+	Low     string   `json:"low,omitempty"`
+	High    string   `json:"high,omitempty"`
 }
 
 // Span is the records of [From, To) whose bucket (the low six bits of the MD5

@@ -35,6 +35,10 @@ type laneState struct {
 	redriving []string // letters that the newest Ckpt or Take names
 	asked     *Event   // the commit that has no answer yet
 	askedAt   int
+
+	ended  bool            // by a commit: the shard is finished
+	mayEnd bool            // a kill came while such a commit, asked, was under way
+	older  map[string]bool // keys of which all records in shards before were looked at
 }
 
 // counted is how many commits must follow a failure before one of them surely
@@ -47,6 +51,7 @@ func (c *checker) lane(k lane) *laneState {
 		l = &laneState{
 			resolved: map[string]string{}, doneAt: map[string]int{}, taken: map[string]bool{}, dead: map[string]bool{},
 			failures: map[string]int{}, uncounted: map[string]int{}, undone: map[string]int{},
+			older: map[string]bool{},
 		}
 		c.lanes[k] = l
 	}
@@ -64,6 +69,7 @@ func (c *checker) fault() {
 			l.repeats++
 		}
 		clear(l.uncounted)
+		l.mayEnd = l.asked != nil && l.asked.Ended
 	}
 	c.faultLetters()
 }
@@ -80,6 +86,7 @@ func (c *checker) invoked(line int, e Event) {
 	// Nobody runs a batch again in the same life before its failure is durable.
 	if e.Letter == "" {
 		delete(l.uncounted, fmt.Sprint(e.Seqs))
+		c.begins(line, e)
 	} else {
 		c.letterInvoked(line, e)
 	}
@@ -87,7 +94,7 @@ func (c *checker) invoked(line int, e Event) {
 	for id, o := range c.open {
 		// A letter may come from another shard than the one that runs it.
 		letters := (o.Letter != "" || e.Letter != "") && o.Trigger == e.Trigger && o.Stream == e.Stream
-		if there := c.shards[o.place()]; there != nil && (letters || o.lane() == e.lane()) {
+		if there := c.shards[o.place()]; there != nil && (letters || o.Trigger == e.Trigger && o.Gen == e.Gen && c.kin(o.place(), e.place())) {
 			for _, seq := range o.Seqs {
 				busy[there.bySeq[seq].key] = id
 			}
@@ -112,6 +119,7 @@ func (c *checker) invoked(line int, e Event) {
 			continue // records that it stands before ran long ago
 		}
 		c.again(line, e, l, seq, r)
+		c.older(line, e, l, seq, r.key)
 		for at := c.indexOf(s, r.number) - 1; at >= 0; at-- {
 			before := s.ordered[at]
 			if s.bySeq[before].key != r.key {
@@ -217,12 +225,15 @@ func (c *checker) committed(line int, e Event) {
 	c.bury(line, e)
 	c.redrives(line, e, l)
 	c.outCommitted(line, e)
-	l.asked = nil
+	l.asked, l.mayEnd = nil, false
 	if e.To < l.to {
 		c.fail("I3", line, "%s %s: checkpoint fell from %d to %d", e.Trigger, e.place(), l.to, e.To)
 	}
 	c.passed(line, e, Span{^uint64(0), l.to, e.To}, nil)
 	l.to, l.seen = max(l.to, e.To), c.faults
+	if e.Ended {
+		c.finished(line, e)
+	}
 }
 
 // took checks what the journal held when a poller took the shard up. A kill may
@@ -262,6 +273,15 @@ func (c *checker) took(line int, e Event) {
 	}
 	c.tookLetters(line, e, l)
 	c.unanswered(l)
+	l.mayEnd = false
+	switch {
+	case e.Ended:
+		l.ended = true
+	case l.ended:
+		c.fail("I13", line, "%s %s: taken up unfinished, and a commit has finished it", e.Trigger, e.place())
+	default:
+		c.begins(line, e)
+	}
 	// A poller that ends well commits what it knows.
 	clear(l.uncounted)
 	l.to, l.seen = max(l.to, e.To), c.faults

@@ -7,7 +7,6 @@ type grave struct {
 	lane      // of its record
 	seq       string
 	durable   bool // that it is delivered again
-	begun     bool // it ran in this life, and has its key until it is at its end
 	done      bool // it ran and succeeded
 	doneAt    int  // faults there were then
 	ended     bool // by a commit
@@ -29,8 +28,8 @@ func (c *checker) key(g *grave) (string, bool) {
 // faultLetters: what a kill does to letters that are delivered again. Who had a
 // key may have it no more, since a unit before it may come back.
 func (c *checker) faultLetters() {
+	clear(c.begun)
 	for _, g := range c.graves {
-		g.begun = false
 		if g.uncounted > 0 {
 			g.undone++
 			g.uncounted = 0
@@ -79,13 +78,14 @@ func (c *checker) letterInvoked(line int, e Event) {
 			}
 		}
 	}
-	g.begun, g.uncounted = true, 0
+	g.uncounted = 0
+	c.begun[e.Letter] = g
 }
 
 // keyIsFree checks that nobody runs with a key while a letter has it.
 func (c *checker) keyIsFree(line int, e Event, key string) {
-	for id, g := range c.graves {
-		if id == e.Letter || !g.begun || g.ended || g.done || g.trigger != e.Trigger || g.stream != e.Stream {
+	for id, g := range c.begun {
+		if id == e.Letter || g.ended || g.done || g.trigger != e.Trigger || g.stream != e.Stream {
 			continue
 		}
 		if k, ok := c.key(g); ok && k == key {

@@ -63,7 +63,7 @@ func loop() []Event {
 	for i, k := range keys {
 		h = append(h, Event{Kind: Read, Stream: "in", Shard: "s", Seq: seq(i), Number: uint64(i), Key: k, Hash: fmt.Sprint("h", i)})
 	}
-	for i, id := range []string{"0.0", "1.0", "1.1", "2.0"} {
+	for i, id := range []string{"1.0", "1.1", "0.0", "2.0"} {
 		h = append(h, Event{Kind: Read, Stream: "out", Shard: "s", Seq: seq(i), Number: uint64(i), Key: "k", Hash: "same", ID: id})
 	}
 	return append(h, Event{Kind: Seen, Stream: "out", ID: "2.1"}, Event{Kind: Seen, Stream: "out", ID: "3.0"})

@@ -1,9 +1,11 @@
 package project
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/wasmill/wasmill/functions"
@@ -17,6 +19,7 @@ const (
 	Create Action = "create"
 	Update Action = "update"      // settings
 	Code   Action = "update-code" // of a function
+	Scale  Action = "scale"       // a stream, to another number of shards
 	Pause  Action = "pause"
 	Resume Action = "resume"
 	Delete Action = "delete"
@@ -117,16 +120,21 @@ func (m *maker) streams() {
 			continue
 		}
 		have := m.found.Streams[at]
-		if want.Shards > 0 && want.Shards != have.Shards {
-			m.Notes = append(m.Notes, fmt.Sprintf("stream %s has %s and %s says %d: the shards of a stream that exists cannot be changed yet, so it stays as it is",
-				want.Name, shards(have.Shards), FileName, want.Shards))
-		}
 		if want.RecordBytes > 0 && want.RecordBytes != have.RecordBytes {
 			m.Notes = append(m.Notes, fmt.Sprintf("stream %s takes records of up to %s and %s says %s: the record size of a stream that exists cannot be changed, so it stays as it is",
 				want.Name, bytes(int64(have.RecordBytes)), FileName, bytes(int64(want.RecordBytes))))
 		}
 		if changes := streamChanges(have, *want); len(changes) > 0 {
 			m.step(Step{Action: Update, Kind: OfStream, Name: want.Name, Stream: want, Changes: changes})
+		}
+		switch mode := cmp.Or(want.Mode, have.Mode); {
+		case want.Shards == 0 || want.Shards == have.Shards || want.Mode == stream.OnDemand:
+		case mode == stream.OnDemand:
+			m.Notes = append(m.Notes, fmt.Sprintf("stream %s is on-demand and has %s, and %s says %d: it splits and merges them by itself, so they stay as they are",
+				want.Name, shards(have.Shards), FileName, want.Shards))
+		default:
+			m.step(Step{Action: Scale, Kind: OfStream, Name: want.Name, Stream: want,
+				Changes: []Change{{Setting: "shards", From: strconv.Itoa(have.Shards), To: strconv.Itoa(want.Shards)}}})
 		}
 	}
 }

@@ -78,9 +78,15 @@ func (m *model) apply(t failer, s Step) {
 		if st >= 0 {
 			bad("exists")
 		}
-		m.streams = append(m.streams, Stream{Name: s.Name, Shards: max(1, s.Stream.Shards), Retention: max(24*time.Hour, s.Stream.Retention),
+		m.streams = append(m.streams, Stream{Name: s.Name, Shards: max(1, s.Stream.Shards), Mode: cmp.Or(s.Stream.Mode, stream.Provisioned), Retention: max(24*time.Hour, s.Stream.Retention),
 			MaxBytes: cmp.Or(s.Stream.MaxBytes, new(int64)), RecordBytes: cmp.Or(s.Stream.RecordBytes, stream.DefaultRecordBytes), Created: m.at})
+	case s.Kind == OfStream && s.Action == Scale:
+		if m.streams[st].Mode == stream.OnDemand {
+			bad("is on-demand")
+		}
+		m.streams[st].Shards = s.Stream.Shards
 	case s.Kind == OfStream && s.Action == Update:
+		m.streams[st].Mode = cmp.Or(s.Stream.Mode, m.streams[st].Mode)
 		m.streams[st].Retention = cmp.Or(s.Stream.Retention, m.streams[st].Retention)
 		m.streams[st].MaxBytes = cmp.Or(s.Stream.MaxBytes, m.streams[st].MaxBytes)
 	case s.Kind == OfFunction && s.Action == Create:
@@ -184,10 +190,22 @@ func TestPlans(t *testing.T) {
 		}, Options{},
 			"~ function quakes: isolation environment -> invocation, concurrency 0"},
 		{"streams of emits in another order are the same", "emits = [\"b\", \"a\"]\n", func(m *model) { m.functions[0].Config.Emits = []string{"a", "b"} }, Options{}, ""},
-		{"a stream is never less than it is", base + "[[stream]]\nname = \"quakes\"\nshards = 4\nretention = \"48h\"\n", func(m *model) { m.streams[0].Shards = 2; m.streams[0].Retention = 24 * time.Hour }, Options{},
-			"~ stream quakes: retention 24h -> 48h\nnote stream quakes has 2 shards and wasmill.toml says 4: the shards of a stream that exists cannot be changed yet, so it stays as it is"},
-		{"a stream of one shard has one shard", base + "[[stream]]\nname = \"quakes\"\nshards = 4\n", func(m *model) { m.streams[0].Shards = 1 }, Options{},
-			"note stream quakes has 1 shard and wasmill.toml says 4: the shards of a stream that exists cannot be changed yet, so it stays as it is"},
+		{"a stream gets its shards", base + "[[stream]]\nname = \"quakes\"\nshards = 4\nretention = \"48h\"\n", func(m *model) { m.streams[0].Shards = 2; m.streams[0].Retention = 24 * time.Hour }, Options{},
+			"~ stream quakes: retention 24h -> 48h\n~ stream quakes: shards 2 -> 4"},
+		{"also fewer", base + "[[stream]]\nname = \"quakes\"\nshards = 1\n", func(m *model) { m.streams[0].Shards = 4 }, Options{},
+			"~ stream quakes: shards 4 -> 1"},
+		{"an on-demand stream has its own idea of shards", base + "[[stream]]\nname = \"quakes\"\nmode = \"on-demand\"\nshards = 4\n",
+			func(m *model) { m.streams[0].Shards, m.streams[0].Mode = 7, stream.OnDemand }, Options{}, ""},
+		{"which is said where the file does not", base + "[[stream]]\nname = \"quakes\"\nshards = 4\n",
+			func(m *model) { m.streams[0].Shards, m.streams[0].Mode = 7, stream.OnDemand }, Options{},
+			"note stream quakes is on-demand and has 7 shards, and wasmill.toml says 4: it splits and merges them by itself, so they stay as they are"},
+		{"a stream becomes on-demand, and keeps its shards", base + "[[stream]]\nname = \"quakes\"\nmode = \"on-demand\"\nshards = 4\n",
+			func(m *model) { m.streams[0].Shards, m.streams[0].Mode = 2, stream.Provisioned }, Options{}, "~ stream quakes: mode provisioned -> on-demand"},
+		{"it becomes provisioned before it is scaled", base + "[[stream]]\nname = \"quakes\"\nmode = \"provisioned\"\nshards = 4\n",
+			func(m *model) { m.streams[0].Shards, m.streams[0].Mode = 7, stream.OnDemand }, Options{},
+			"~ stream quakes: mode on-demand -> provisioned\n~ stream quakes: shards 7 -> 4"},
+		{"a new on-demand stream", base + "[[stream]]\nname = \"quakes\"\nmode = \"on-demand\"\n", func(m *model) { m.streams = m.streams[1:]; m.triggers = nil }, Options{},
+			"+ stream quakes: shards 4, mode on-demand\n+ trigger quakes: stream quakes, from trim-horizon"},
 		{"a stream is made with its sizes", base + "[[stream]]\nname = \"quakes\"\nmax-bytes = \"1GB\"\nrecord-size = \"2MB\"\n", func(m *model) { m.streams = m.streams[1:]; m.triggers = nil }, Options{},
 			"+ stream quakes: shards 1, max-bytes 1GB, record-size 2MB\n+ trigger quakes: stream quakes, from trim-horizon"},
 		{"a quota is changed, a record size is not", base + "[[stream]]\nname = \"quakes\"\nmax-bytes = \"3GB\"\nrecord-size = \"2MB\"\n",

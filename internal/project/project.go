@@ -57,8 +57,11 @@ type Trigger struct {
 // Stream is a stream as a file or a server has it.
 type Stream struct {
 	Name string
-	// Shards of a file: 0 does not care, and makes a stream with one.
+	// Shards of a file: 0 does not care, and makes a stream with one, or with four if
+	// it is on-demand. An on-demand stream that exists has as many as it needs.
 	Shards int
+	// Mode of a file: "" does not care, and makes a provisioned stream.
+	Mode stream.Mode
 	// Retention of a file: 0 does not care, and makes a stream with the server's default.
 	Retention time.Duration
 	// MaxBytes is the most its records may take, 0 without limit. Nil, of a

@@ -488,6 +488,7 @@ func (r *reader) trigger(base string, table map[string]any) Trigger {
 		"partial-replies": r.yes(&c.PartialReplies),
 		"backoff":         r.duration(&c.Backoff, false, time.Millisecond, triggers.MaxBackoff),
 		"skip-corrupt":    r.yes(&c.SkipCorrupt),
+		"deaggregate":     r.yes(&c.Deaggregate),
 		"paused": func(at string, v any) {
 			r.yes(&paused)(at, v)
 			t.Paused = &paused
@@ -523,6 +524,16 @@ func (r *reader) stream(base string, table map[string]any) Stream {
 	r.table(base, "a stream", table, map[string]setting{
 		"name":   r.streamName(&s.Name),
 		"shards": r.number(&s.Shards, 1, stream.MaxShards),
+		"mode": func(at string, v any) {
+			switch v {
+			case "on-demand":
+				s.Mode = stream.OnDemand
+			case "provisioned":
+				s.Mode = stream.Provisioned
+			default:
+				r.bad(at, `mode: want "on-demand" (its shards split and merge by themselves) or "provisioned"`)
+			}
+		},
 		"retention": func(at string, v any) {
 			r.duration(&s.Retention, false, stream.MinRetention, stream.MaxRetention)(at, v)
 			if s.Retention%time.Hour != 0 {

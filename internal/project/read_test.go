@@ -113,6 +113,7 @@ bisect = true
 partial-replies = true
 backoff = "1ms"
 skip-corrupt = true
+deaggregate = true
 paused = false
 
 [[stream]]
@@ -123,6 +124,7 @@ max-bytes = "10GB"
 record-size = "2MB"
 [[stream]]
 name = "spare"
+mode = "on-demand"
 max-bytes = 0
 `), words())
 	if err != nil {
@@ -141,10 +143,10 @@ max-bytes = 0
 			}()},
 			{Name: "again", From: "latest", Paused: &no, Config: triggers.Config{Function: "quakes", Stream: "audit", Position: stream.Position{Kind: stream.Latest},
 				BatchSize: 500, Window: 2 * time.Second, Parallel: 4, Retries: &none, RecordAge: 7 * 24 * time.Hour, Bisect: true, PartialReplies: true,
-				Backoff: time.Millisecond, SkipCorrupt: true}},
+				Backoff: time.Millisecond, SkipCorrupt: true, Deaggregate: true}},
 		},
 		// Those named elsewhere are made too.
-		Streams: []Stream{{Name: "quakes", Shards: 4, Retention: 7 * 24 * time.Hour, MaxBytes: &most, RecordBytes: 2 << 20}, {Name: "spare", MaxBytes: &unlimited}, {Name: "audit"}, {Name: "alerts"}},
+		Streams: []Stream{{Name: "quakes", Shards: 4, Retention: 7 * 24 * time.Hour, MaxBytes: &most, RecordBytes: 2 << 20}, {Name: "spare", Mode: stream.OnDemand, MaxBytes: &unlimited}, {Name: "audit"}, {Name: "alerts"}},
 	}
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("read\n%+v\nwant\n%+v", p, want)

@@ -114,9 +114,24 @@ func limit(n int64) string {
 	return bytes(n)
 }
 
+// modeText is a mode as files have it.
+func modeText(m stream.Mode) string {
+	if m == stream.OnDemand {
+		return "on-demand"
+	}
+	return "provisioned"
+}
+
 // createdStream tells its shards, and what else the file says.
 func createdStream(s *Stream) []Change {
-	changes := []Change{{Setting: "shards", To: strconv.Itoa(max(s.Shards, 1))}}
+	least := 1
+	if s.Mode == stream.OnDemand {
+		least = stream.OnDemandShards
+	}
+	changes := []Change{{Setting: "shards", To: strconv.Itoa(cmp.Or(s.Shards, least))}}
+	if s.Mode == stream.OnDemand {
+		changes = append(changes, Change{Setting: "mode", To: modeText(s.Mode)})
+	}
 	if s.Retention > 0 {
 		changes = append(changes, Change{Setting: "retention", To: span(s.Retention)})
 	}
@@ -132,6 +147,9 @@ func createdStream(s *Stream) []Change {
 // streamChanges are those that an update can make.
 func streamChanges(have, want Stream) []Change {
 	var d differences
+	if want.Mode != "" {
+		d.add("mode", modeText(have.Mode), modeText(want.Mode))
+	}
 	if want.Retention > 0 {
 		d.add("retention", span(have.Retention), span(want.Retention))
 	}
@@ -204,6 +222,7 @@ func triggerChanges(from, to triggers.Config) []Change {
 	d.add("bisect", strconv.FormatBool(from.Bisect), strconv.FormatBool(to.Bisect))
 	d.add("partial-replies", strconv.FormatBool(from.PartialReplies), strconv.FormatBool(to.PartialReplies))
 	d.add("backoff", span(from.Backoff), span(to.Backoff))
+	d.add("deaggregate", strconv.FormatBool(from.Deaggregate), strconv.FormatBool(to.Deaggregate))
 	d.add("skip-corrupt", strconv.FormatBool(from.SkipCorrupt), strconv.FormatBool(to.SkipCorrupt))
 	return d
 }

@@ -67,12 +67,14 @@ bisect = true              # halve a failing batch, so that a poisoned record en
 # record-age = "0s"        # age at which a record is given up, 60s to 7d; 0s: never
 %s let the function name the records that failed (ReportBatchItemFailures)
 # backoff = "500ms"        # first wait before the same batch is tried again, doubling to 60s
+# deaggregate = false      # unpack records that the Kinesis Producer Library has packed into one
 # skip-corrupt = false     # pass records damaged on disk as a counted gap
 # paused = false           # left out: as whoever paused or resumed it by hand wants it
 
 # [[stream]]
 # name = %q
-# shards = 4
+# shards = 4               # of a stream that has another number they are split and merged
+# mode = "on-demand"       # or provisioned; on-demand streams split and merge shards by themselves
 # retention = "24h"        # to 365d
 # max-bytes = "1GB"        # the most its records may take; more is refused until older ones expire
 # record-size = "1MB"      # the most of one record, to 10MB

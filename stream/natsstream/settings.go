@@ -61,7 +61,8 @@ func (s *Store) update(ctx context.Context, inc *incarnation, change func(*strea
 }
 
 // SetAttributes has change alter a copy of what is stored of a stream besides its
-// records. An error of it is returned as it is, and nothing is stored. Unlike other
+// records. An error of it is returned as it is, and nothing is stored, nor of what is too
+// large for the catalogue: [stream.ErrInvalid]. Unlike other
 // changes it can be made while the stream is UPDATING; [stream.ErrBusy] while it is
 // CREATING or DELETING.
 func (s *Store) SetAttributes(ctx context.Context, ref stream.Ref, change func(*stream.Attributes) error) (stream.Description, error) {
@@ -84,7 +85,11 @@ func (s *Store) setAttributes(ctx context.Context, inc *incarnation, change func
 	if err := change(&d.Attributes); err != nil {
 		return stream.Description{}, false, err
 	}
-	if err := s.rewrite(ctx, inc, func(e *entry) { e.Attributes = d.Attributes }); err != nil {
+	err := s.rewrite(ctx, inc, func(e *entry) { e.Attributes = d.Attributes })
+	if errors.Is(err, kv.ErrInvalid) {
+		err = fmt.Errorf("%w: tags, consumers and policies of stream %s are too large, all together", stream.ErrInvalid, d.Name)
+	}
+	if err != nil {
 		return stream.Description{}, false, err
 	}
 	inc.desc.Store(&d)

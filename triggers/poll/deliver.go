@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,13 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin,
 		}
 		m.d.History.Add(ev)
 	}
+	whole := batch
+	var member []int
+	if mp.Config.Deaggregate {
+		if batch, member = deaggregated(batch); batch != whole {
+			inv.Batch = batch
+		}
+	}
 	done := func(runtime.Result) {}
 	if o := m.d.Observer.Invoking; o != nil {
 		ctx, done = o(ctx, mp, inv)
@@ -39,6 +47,9 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin,
 		if at, ok := runtime.LowestFailed(batch, res.Failures); ok {
 			lowest = at
 		}
+	}
+	if lowest >= 0 && member != nil {
+		lowest = slices.Index(member, member[lowest]) // an aggregate is done as a whole, or not at all
 	}
 	outputs, err := m.outputs(ctx, from, batch, res.Emits, lowest)
 	switch {
@@ -57,12 +68,15 @@ func (m *Manager) deliver(ctx context.Context, mp triggers.Mapping, from origin,
 		}
 		m.d.History.Add(ev)
 	}
-	m.count(mp, e, batch, res)
+	if lowest >= 0 && member != nil {
+		lowest = member[lowest]
+	}
+	m.count(mp, e, whole, res)
 	s := shard.Settled{Unit: e.Unit, Outcome: res.Outcome, FirstFailed: lowest, Outputs: outputs}
 	if res.Outcome != runtime.Done {
 		s.Failure = triggers.Failure{
 			RequestID: inv.ID, Type: res.ErrorType, Message: res.ErrorMessage, At: time.Now().UTC(),
-			BatchSize: len(batch.Records), Digest: res.Version.Code.SHA256, Version: res.Version.Version,
+			BatchSize: len(whole.Records), Digest: res.Version.Code.SHA256, Version: res.Version.Version,
 		}
 	}
 	return s

@@ -28,9 +28,14 @@ type fetched struct {
 
 // startFetch reads in a goroutine of its own, which sends one answer.
 func (p *poller) startFetch(ctx context.Context, asked shard.Fetch) {
+	if p.removed {
+		p.fetched <- fetched{asked: asked, event: p.lost(asked)} // there is room: one fetch is out at a time
+		return
+	}
+	batch := p.r.m.emptyBatch(p.mapping, p.id)
 	r := reading{
 		asked: asked, log: p.shard.Log(), horizon: p.shard.Horizon(time.Now()), budget: p.r.m.budget,
-		batch: p.r.m.emptyBatch(p.mapping, p.id), skipCorrupt: p.mapping.Config.SkipCorrupt,
+		sizer: runtime.NewRecordSizer(&batch), skipCorrupt: p.mapping.Config.SkipCorrupt, deaggregate: p.mapping.Config.Deaggregate,
 	}
 	switch {
 	case asked.Must:
@@ -54,8 +59,9 @@ type reading struct {
 	log         *log.Log
 	horizon     int64 // arrivals before it are beyond retention, Unix ms
 	budget      *budget
-	batch       runtime.Batch // without records, to measure them in
+	sizer       runtime.RecordSizer
 	skipCorrupt bool
+	deaggregate bool
 	hint        uint64 // the frame that holds asked.From, or near it
 	// free is how many records need not wait for the node's budget: a shard
 	// that holds nothing may always have one batch.
@@ -94,14 +100,19 @@ func (r *reading) read(ctx context.Context) fetched {
 			continue // a place that the store used up without storing anything
 		}
 		i, held := int(at-f.First), bytes
+		got.Records = slices.Grow(got.Records, min(len(f.Records)-i, r.asked.Records-len(got.Records)))
 		for ; i < len(f.Records) && len(got.Records) < r.asked.Records && (bytes < r.asked.Bytes || len(got.Records) == 0); i++ {
 			rec := &f.Records[i]
 			size := len(rec.Data) + len(rec.Key)
 			bytes += size
-			got.Records = append(got.Records, shard.Record{
+			one := shard.Record{
 				Number: f.First + uint64(i), Bucket: stream.Bucket(rec.Key), Arrival: rec.Arrival,
-				Size: int32(runtime.RecordJSONSize(&r.batch, rec.Key, len(rec.Data))), Pinned: int32(size),
-			})
+				Size: int32(r.sizer.Size(rec.Key, len(rec.Data))), Pinned: int32(size),
+			}
+			if r.deaggregate {
+				unpack(&one, rec.Data, r.sizer)
+			}
+			got.Records = append(got.Records, one)
 		}
 		next, took := f.First+uint64(i), int64(bytes-held)
 		must := int(at-r.asked.From) < r.free && (r.asked.Must || held < triggers.MaxPayload)
@@ -176,6 +187,12 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 		if ctx.Err() != nil {
 			return
 		}
+		if p.vanished(ctx) {
+			p.lose()
+			*problem = ""
+			p.step(ctx, p.lost(f.asked))
+			return
+		}
 		if text := p.trouble(f.err); text != *problem {
 			p.log.Error("shard stands still", "problem", text)
 			*problem = text
@@ -209,7 +226,7 @@ func (p *poller) readAgain(after time.Duration) {
 func (p *poller) trouble(err error) string {
 	name := p.mapping.Name
 	if errors.Is(err, log.ErrNotFound) {
-		return fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", p.mapping.Config.Stream, name)
+		return streamGone(p.mapping)
 	}
 	var corrupt *log.CorruptError
 	if errors.As(err, &corrupt) {

@@ -1,9 +1,9 @@
 // Package poll carries out what the machine of a shard decides: it fetches
 // records, runs functions, commits to the journal, and hands the outcome back.
 //
-// A [Manager] owns every mapping, a mapping owns one poller a shard, and a
-// poller is one goroutine around one select. No rule of Lambda stands here:
-// those are in package triggers/shard.
+// A [Manager] owns every mapping, a mapping owns one poller for each shard whose
+// turn has come, and a poller is one goroutine around one select. No rule of Lambda
+// stands here: those are in package triggers/shard.
 package poll
 
 import (
@@ -22,6 +22,7 @@ import (
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/internal/history"
 	"github.com/wasmill/wasmill/internal/kv"
+	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/stream/natsstream"
@@ -38,6 +39,8 @@ type Functions interface {
 // morgue, outputs to their streams.
 type Relay interface {
 	Drained(ctx context.Context, mapping string) error
+	// Delivered says whether all outputs that a source has committed are where they belong.
+	Delivered(ctx context.Context, src triggers.Source) (bool, error)
 	// Problem says what keeps outputs of a mapping from their streams, or nothing.
 	Problem(mapping string) string
 }
@@ -83,11 +86,12 @@ type Manager struct {
 	creating chan struct{}
 	wg       sync.WaitGroup // of mappings and deletions
 
-	mu       sync.Mutex          // guards what follows; never held across a wait
-	running  map[string]*mapping // by name
-	changing map[string]bool     // names with a change under way
-	run      context.Context     // of pollers and deletions, from Start to Close
-	cancel   context.CancelFunc  // ends it
+	mu       sync.Mutex               // guards what follows; never held across a wait
+	running  map[string]*mapping      // by name
+	changing map[string]bool          // names with a change under way
+	past     map[triggers.Source]past // closed shards, since the stream forgets them
+	run      context.Context          // of pollers and deletions, from Start to Close
+	cancel   context.CancelFunc       // ends it
 }
 
 // New builds a Manager and starts nothing.
@@ -104,7 +108,7 @@ func New(d Deps) *Manager {
 	if d.Region == "" {
 		d.Region = stream.DefaultRegion
 	}
-	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), creating: make(chan struct{}, 1), running: map[string]*mapping{}, changing: map[string]bool{}}
+	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), creating: make(chan struct{}, 1), running: map[string]*mapping{}, changing: map[string]bool{}, past: map[triggers.Source]past{}}
 }
 
 // Start takes up every mapping that is enabled, and in the background finishes
@@ -138,6 +142,7 @@ func (m *Manager) Start(ctx context.Context) error {
 			m.finish(run, triggers.Mapping{ID: id})
 		}
 	}
+	m.wg.Go(func() { m.watch(run) })
 	return nil
 }
 
@@ -255,22 +260,51 @@ func (m *Manager) claim(ctx context.Context, name, streamID string, c triggers.C
 	return release, nil
 }
 
-// place writes the first commit of every shard: where the mapping starts.
+// place writes the first commit of every shard: where the mapping starts. Those that
+// are not made yet are left to be found.
 func (m *Manager) place(ctx context.Context, mp triggers.Mapping, desc stream.Description) error {
 	for _, s := range desc.Shards {
 		sh, err := m.d.Streams.Shard(ctx, desc.ID, s.ID)
+		var cp triggers.Checkpoint
+		if err == nil {
+			cp, err = start(ctx, sh, mp.Config.Position)
+		}
+		if unmade(s, err) || errors.Is(err, stream.ErrNotFound) && m.expired(ctx, desc.ID, s.ID) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		number, frame, err := sh.Resolve(ctx, mp.Config.Position)
-		if err != nil {
-			return err
-		}
-		if err := m.begin(ctx, mp, s.ID, triggers.Checkpoint{Next: number, Frame: frame}); err != nil {
+		if err := m.begin(ctx, mp, s.ID, cp); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// start is the checkpoint of a shard that is read from a position on. A closed
+// shard with nothing behind that is finished at once.
+func start(ctx context.Context, sh *natsstream.Shard, at stream.Position) (cp triggers.Checkpoint, err error) {
+	if cp.Next, cp.Frame, err = sh.Resolve(ctx, at); err != nil {
+		return cp, err
+	}
+	b, err := sh.Log().Bounds(ctx)
+	cp.Ended = b.Ended && cp.Next >= b.NextNumber
+	return cp, err
+}
+
+// unmade says that a shard which cannot be read was not made yet. One that is shown
+// as being made may hold records all the same: where many take over at once, some do
+// so before the others.
+func unmade(s stream.Shard, err error) bool {
+	return s.State == stream.Creating && errors.Is(err, log.ErrNotFound)
+}
+
+// expired says whether a shard of a stream is there no more, all its records being
+// beyond retention.
+func (m *Manager) expired(ctx context.Context, streamID, shardID string) bool {
+	desc, err := m.d.Streams.ByID(ctx, streamID)
+	return err == nil && !has(desc, shardID)
 }
 
 // begin writes the first commit of a mapping's generation in one shard.
@@ -279,7 +313,13 @@ func (m *Manager) begin(ctx context.Context, mp triggers.Mapping, shardID string
 	if err != nil {
 		return err
 	}
-	return j.Commit(ctx, cp, journal.Cargo{})
+	if err := j.Commit(ctx, cp, journal.Cargo{}); err != nil {
+		return err
+	}
+	if cp.Ended {
+		m.recordCommit(mp, j.Source(), j.Epoch(), &commit{cp: cp}, "ok")
+	}
+	return nil
 }
 
 // Get finds a trigger by name.
@@ -318,9 +358,7 @@ func (m *Manager) show(mp triggers.Mapping) triggers.Mapping {
 	if mp.State == triggers.Deleting {
 		return mp
 	}
-	m.mu.Lock()
-	running := m.running[mp.Name] != nil
-	m.mu.Unlock()
+	running := m.runner(mp.Name) != nil
 	switch {
 	case mp.Enabled && running:
 		mp.State = triggers.Enabled
@@ -365,10 +403,7 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*triggers
 	if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
 		return mp, err
 	}
-	m.mu.Lock()
-	r := m.running[name]
-	m.mu.Unlock()
-	if r != nil {
+	if r := m.runner(name); r != nil {
 		r.configure(mp)
 	}
 	return m.show(mp), nil
@@ -506,9 +541,7 @@ func (m *Manager) start(mp triggers.Mapping) {
 
 // drop stops a mapping's pollers and waits for them.
 func (m *Manager) drop(ctx context.Context, name string) {
-	m.mu.Lock()
-	r := m.running[name]
-	m.mu.Unlock()
+	r := m.runner(name)
 	if r == nil {
 		return
 	}
@@ -518,6 +551,13 @@ func (m *Manager) drop(ctx context.Context, name string) {
 		delete(m.running, name)
 	}
 	m.mu.Unlock()
+}
+
+// runner is a mapping that runs, or nil.
+func (m *Manager) runner(name string) *mapping {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running[name]
 }
 
 func (m *Manager) ref(name string) stream.Ref {

@@ -28,7 +28,7 @@ func (m *Manager) outputs(ctx context.Context, from origin, batch *runtime.Batch
 	targets := map[string]stream.Description{}
 	if err := runtime.CheckTargets(emits, func(name string) (int, error) {
 		target, err := m.d.Streams.Describe(ctx, m.ref(name))
-		if errors.Is(err, stream.ErrNotFound) || err == nil && target.State != stream.Active {
+		if errors.Is(err, stream.ErrNotFound) || err == nil && (target.State == stream.Creating || target.State == stream.Deleting) {
 			return 0, nil
 		}
 		targets[name] = target

@@ -39,8 +39,24 @@ type rig struct {
 	mappings *kv.Bucket[triggers.Mapping]
 	fn       *function
 	m        *Manager
+	close    func()        // everything; it is called when the test is over
+	faults   atomic.Int32  // how often the relay will not know what is delivered
+	delay    time.Duration // how long a stream is UPDATING, from the next start on
 	// lookahead is the node's budget; 0: the default.
 	lookahead int64
+}
+
+// faulty is a relay whose store is down now and then.
+type faulty struct {
+	*relay.Relay
+	faults *atomic.Int32
+}
+
+func (f faulty) Delivered(ctx context.Context, src triggers.Source) (bool, error) {
+	if f.faults.Add(-1) >= 0 {
+		return false, natsd.ErrDown
+	}
+	return f.Relay.Delivered(ctx, src)
 }
 
 // function runs a test's handler and keeps what it saw.
@@ -118,11 +134,12 @@ func newRig(t *testing.T, shards int) *rig {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = r.relay.Run(running) })
-	t.Cleanup(func() {
+	r.close = sync.OnceFunc(func() {
 		r.stop()
 		stop()
 		wg.Wait()
 	})
+	t.Cleanup(r.close)
 	r.run()
 	return r
 }
@@ -132,7 +149,7 @@ func (r *rig) open() {
 	r.t.Helper()
 	r.logs = log.New(r.srv, log.Options{})
 	var err error
-	if r.streams, err = natsstream.Open(r.t.Context(), r.srv, r.logs, natsstream.Options{}); err != nil {
+	if r.streams, err = natsstream.Open(r.t.Context(), r.srv, r.logs, natsstream.Options{StateDelay: r.delay}); err != nil {
 		r.t.Fatal(err)
 	}
 	r.targets.Store(r.streams)
@@ -163,7 +180,7 @@ func (r *rig) start() {
 
 func (r *rig) run() {
 	r.t.Helper()
-	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: r.relay, Letters: r.morgue, Functions: r.fn, Lookahead: r.lookahead})
+	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: faulty{r.relay, &r.faults}, Letters: r.morgue, Functions: r.fn, Lookahead: r.lookahead})
 	if err := r.m.Start(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package poll
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,9 @@ import (
 
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/internal/history"
+	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/runtime"
+	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
@@ -26,12 +27,13 @@ import (
 // commit one thing each and send the outcome back.
 type poller struct {
 	r     *mapping
-	id    string // of the shard
+	info  stream.Shard // as it was when it was taken up
+	id    string       // of the shard
 	log   *slog.Logger
 	wg    sync.WaitGroup // of the goroutines that carry out effects
 	wake  chan struct{}  // from the shard's log: records were appended
 	asked chan ask       // from Status and WaitDrained
-	gone  chan struct{}  // closed when run has returned
+	gone  chan struct{}  // closed when run has returned, and the mapping knows
 	// configured is sent to by mapping.configure.
 	configured chan struct{}
 
@@ -58,7 +60,10 @@ type poller struct {
 	againAt   time.Time
 	writing   *commit // the commit that is out
 	finished  bool
-	waiting   []ask // for next to reach their target
+	over      bool   // the shard is finished; read by the mapping when run has returned
+	removed   bool   // the shard is there no more, nor its records
+	last      uint64 // then: the number after its last record
+	waiting   []ask  // for next to reach their target
 	draining  bool
 	redriving redriving
 	holding   string           // why the machine is held; empty: it is not
@@ -73,9 +78,10 @@ type ask struct {
 	reply  chan ShardStatus // buffered
 }
 
-func newPoller(r *mapping, mp triggers.Mapping, id string) *poller {
+func newPoller(r *mapping, mp triggers.Mapping, info stream.Shard) *poller {
+	id := info.ID
 	return &poller{
-		r: r, id: id, mapping: mp,
+		r: r, info: info, id: id, mapping: mp,
 		log:        r.m.d.Logger.With("trigger", mp.Name, "shard", id),
 		source:     triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: id},
 		wake:       make(chan struct{}, 1),
@@ -104,7 +110,6 @@ func (p *poller) run(ctx context.Context) {
 		default:
 		}
 		p.held.release(p.r.m.budget, ^uint64(0), nil)
-		close(p.gone)
 	}()
 	for !p.open(ctx) {
 		select {
@@ -119,8 +124,10 @@ func (p *poller) run(ctx context.Context) {
 			return
 		}
 	}
-	stop := p.shard.Log().Watch(p.wake)
-	defer stop()
+	if !p.removed {
+		stop := p.shard.Log().Watch(p.wake)
+		defer stop()
+	}
 	p.timer = time.NewTimer(time.Hour)
 	defer p.timer.Stop()
 
@@ -164,20 +171,20 @@ func (p *poller) run(ctx context.Context) {
 	}
 	p.hear()
 	p.held.release(p.r.m.budget, ^uint64(0), nil)
-	if p.draining {
-		return
+	if p.draining || p.over {
+		return // who has asked for letters hears of the end, and asks who comes after
 	}
-	over := errors.New(cmp.Or(p.unwritten, "its shard is closed"))
+	taken := errors.New(p.unwritten)
 	for id := range p.redriving.asks {
-		p.redriven(Redriven{ID: id, Outcome: RedriveRefused, Err: over})
+		p.redriven(Redriven{ID: id, Outcome: RedriveRefused, Err: taken})
 	}
-	// The shard is done, or another owner has it: stay to answer questions.
+	// Another owner has the shard: stay to answer questions.
 	for {
 		select {
 		case a := <-p.asked:
 			p.answer(a)
 		case a := <-p.redrives:
-			a.reply <- Redriven{ID: a.id, Outcome: RedriveRefused, Err: over}
+			a.reply <- Redriven{ID: a.id, Outcome: RedriveRefused, Err: taken}
 		case <-p.configured:
 		case <-p.r.drain:
 			return
@@ -191,9 +198,12 @@ func (p *poller) run(ctx context.Context) {
 func (p *poller) open(ctx context.Context) bool {
 	d := p.r.m.d
 	p.mapping = p.r.mapping()
-	sh, err := d.Streams.Shard(ctx, p.mapping.StreamID, p.id)
-	if err == nil {
-		p.shard = sh
+	var err error
+	if !p.removed {
+		p.shard, err = d.Streams.Shard(ctx, p.mapping.StreamID, p.id)
+		p.removed = err != nil && p.vanished(ctx)
+	}
+	if err == nil || p.removed {
 		var cp *triggers.Checkpoint
 		p.journal, cp, err = d.Journals.Take(ctx, p.source, p.r.m.owner)
 		if err == nil && cp == nil {
@@ -208,6 +218,9 @@ func (p *poller) open(ctx context.Context) bool {
 			fmt.Fprint(h, p.source)
 			p.saved = *cp
 			p.r.m.recordTake(p.mapping, p.source, p.journal.Epoch(), *cp)
+			if p.removed {
+				p.lose()
+			}
 			p.kept = p.retention(time.Now())
 			p.machine = shard.New(machineConfig(p.mapping.Config, p.kept), *cp, h.Sum64())
 			p.unread = ""
@@ -223,6 +236,9 @@ func (p *poller) open(ctx context.Context) bool {
 
 // retention is how long the stream keeps a record now.
 func (p *poller) retention(now time.Time) time.Duration {
+	if p.shard == nil {
+		return 0 // nothing of it is held
+	}
 	return time.Duration(now.UnixMilli()-p.shard.Horizon(now)) * time.Millisecond
 }
 
@@ -252,7 +268,7 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 			p.log.Warn("records lost", "from", e.From, "to", e.To, "count", e.Records, "reason", e.Reason)
 			p.r.m.recordGap(p.mapping, p.source, e)
 		case shard.Finished:
-			p.finished = true
+			p.finished, p.over = true, e.Ended
 			if e.Fenced {
 				p.unwritten = "another server has taken this shard"
 				p.log.Warn("fenced: stopped")
@@ -273,9 +289,12 @@ func (p *poller) invoke(ctx context.Context, e shard.Invoke) {
 	batch.Records = make([]runtime.Record, len(e.Numbers))
 	// One allocation for all sequence numbers: 56 digits each.
 	digits := make([]byte, 0, 56*len(e.Numbers))
+	var f *log.Frame
 	for i, n := range e.Numbers {
-		f, at := p.held.find(n)
-		if f == nil {
+		at := 0
+		if f != nil && n >= f.First && n < f.Next() {
+			at = int(n - f.First) // as most are
+		} else if f, at = p.held.find(n); f == nil {
 			panic(fmt.Sprintf("triggers/poll: record %d of %s is to be invoked and is not held", n, p.id))
 		}
 		start := len(digits)
@@ -377,7 +396,7 @@ func (m *Manager) recordTake(mp triggers.Mapping, src triggers.Source, epoch uin
 	if m.d.History == nil {
 		return
 	}
-	e := history.Event{Kind: history.Take, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next}
+	e := history.Event{Kind: history.Take, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next, Ended: cp.Ended}
 	for _, s := range cp.Finished {
 		e.Spans = append(e.Spans, history.Span(s))
 	}
@@ -390,11 +409,11 @@ func (m *Manager) recordTake(mp triggers.Mapping, src triggers.Source, epoch uin
 // recordCommit writes what the journal is asked, and its acknowledgement, into the
 // history. What it is asked counts where a kill may hide the answer.
 func (m *Manager) recordCommit(mp triggers.Mapping, src triggers.Source, epoch uint64, c *commit, result string) {
-	if m.d.History == nil || result == "asked" && len(c.letters)+len(c.outputs)+len(c.redriven)+len(c.cp.Redrives) == 0 {
+	if m.d.History == nil || result == "asked" && len(c.letters)+len(c.outputs)+len(c.redriven)+len(c.cp.Redrives) == 0 && !c.cp.Ended {
 		return
 	}
 	e := history.Event{Kind: history.Ckpt, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: c.cp.Next,
-		Result: result, Redriven: c.redriven, Again: c.again}
+		Result: result, Redriven: c.redriven, Again: c.again, Ended: c.cp.Ended}
 	for _, l := range c.letters {
 		if l.Burial == 1 {
 			e.Dead, e.DeadIDs = append(e.Dead, l.Sequence), append(e.DeadIDs, l.ID)

@@ -71,14 +71,10 @@ func (m *Manager) Redrive(ctx context.Context, name string, letters []dlq.Letter
 	if err != nil {
 		return err
 	}
-	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
-	if errors.Is(err, stream.ErrNotFound) {
-		return fmt.Errorf("%w: stream %s of trigger %s was deleted, so nothing reads the order of keys any more; make the trigger again on another stream, or look at the letters with: wasmill dlq export", triggers.ErrInvalid, mp.Config.Stream, name)
-	}
-	if err != nil {
+	if err := m.readable(ctx, mp); err != nil {
 		return err
 	}
-	c := &command{m: m, ctx: ctx, mapping: mp, stream: desc, report: report, room: make(chan struct{}, shard.MaxRedrives)}
+	c := &command{m: m, ctx: ctx, mapping: mp, report: report, room: make(chan struct{}, shard.MaxRedrives), turns: map[string][]*turn{}, moved: make(chan struct{})}
 	defer c.wg.Wait()
 	pace := pacer{every: interval(rate)}
 	seen := map[string]bool{}
@@ -116,13 +112,62 @@ type command struct {
 	m       *Manager
 	ctx     context.Context // of the call; a command lives no longer
 	mapping triggers.Mapping
-	stream  stream.Description
 	room    chan struct{} // a token for each letter under way
 	wg      sync.WaitGroup
 
-	mu      sync.Mutex // guards stopped, and keeps reports apart
+	mu      sync.Mutex // guards what follows, and keeps reports apart
 	stopped error
 	report  func(Redriven)
+	turns   map[string][]*turn // of letters under way, by key, in order
+	moved   chan struct{}      // closed, and made anew, when a letter is handed over or through
+}
+
+// turn is the place of a letter among those of its key.
+type turn struct {
+	key  string
+	with *poller // that it was handed to last; nil: none yet
+}
+
+// take gives the next letter of a key its turn, and says whether one before it waits to
+// be handed over.
+func (c *command) take(key string) (t *turn, late bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	late = slices.ContainsFunc(c.turns[key], func(t *turn) bool { return t.with == nil })
+	t = &turn{key: key}
+	c.turns[key] = append(c.turns[key], t)
+	return t, late
+}
+
+// comes says whether no letter before a turn is still to be put to that poller, and
+// until when that holds. One that is with another, which runs, is of another shard: it
+// has an explicit hash key.
+func (c *command) comes(t *turn, p *poller) (ok bool, moved <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, before := range c.turns[t.key] {
+		if before == t {
+			break
+		}
+		if before.with == nil || before.with != p && before.with.ended() {
+			return false, c.moved
+		}
+	}
+	return true, c.moved
+}
+
+// pass has others look again: the letter is with a poller, or with nil through.
+func (c *command) pass(t *turn, p *poller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.with = p; p == nil {
+		left := slices.DeleteFunc(c.turns[t.key], func(o *turn) bool { return o == t })
+		if c.turns[t.key] = left; len(left) == 0 {
+			delete(c.turns, t.key)
+		}
+	}
+	close(c.moved)
+	c.moved = make(chan struct{})
 }
 
 func (c *command) tell(r Redriven) {
@@ -138,53 +183,82 @@ func (c *command) stop(err error) {
 }
 
 // start hands a letter to its poller and returns. Of a key the earlier letter is
-// handed over first, and the poller keeps the order.
+// handed over first, and the poller keeps the order. Letters of a key whose shard
+// waits for others do not hold up those of other keys.
 func (c *command) start(pace *pacer, l dlq.Letter) error {
 	select {
 	case c.room <- struct{}{}:
 	case <-c.ctx.Done():
 		return context.Cause(c.ctx)
 	}
-	err := pace.wait(c.ctx)
-	var p *poller
-	var a redriveAsk
-	if err == nil {
-		p, a, err = c.ask(l)
-	}
-	if err != nil {
+	if err := pace.wait(c.ctx); err != nil {
 		<-c.room
 		return err
 	}
+	t, late := c.take(l.PartitionKey)
+	done := func() {
+		c.pass(t, nil)
+		<-c.room
+	}
+	if late || c.m.waiting(c.mapping, l) {
+		c.wg.Go(func() {
+			defer done()
+			p, a, err := c.ask(l, t)
+			if err == nil {
+				err = c.await(p, a, l, t)
+			}
+			if err != nil {
+				c.stop(err)
+			}
+		})
+		return nil
+	}
+	p, a, err := c.ask(l, t)
+	if err != nil {
+		done()
+		return err
+	}
 	c.wg.Go(func() {
-		defer func() { <-c.room }()
-		if err := c.await(p, a, l); err != nil {
+		defer done()
+		if err := c.await(p, a, l, t); err != nil {
 			c.stop(err)
 		}
 	})
 	return nil
 }
 
-// ask puts a letter to the poller that keeps its key.
-func (c *command) ask(l dlq.Letter) (*poller, redriveAsk, error) {
+// ask puts a letter to the poller that keeps its key, behind those before it: whenever
+// a poller goes, all that it had are put to the next one.
+func (c *command) ask(l dlq.Letter, t *turn) (*poller, redriveAsk, error) {
 	a := redriveAsk{id: l.ID, reply: make(chan Redriven, 1)}
 	for {
-		p, err := c.m.keeper(c.ctx, c.mapping, c.stream, l)
+		p, err := c.m.keeper(c.ctx, c.mapping, l)
 		if err != nil {
 			return nil, a, err
 		}
+		if ok, moved := c.comes(t, p); !ok {
+			select {
+			case <-moved:
+			case <-p.gone:
+			case <-c.ctx.Done():
+				return nil, a, context.Cause(c.ctx)
+			}
+			continue
+		}
 		select {
 		case p.redrives <- a:
+			c.pass(t, p)
 			return p, a, nil
-		case <-p.gone: // a seek, or a stop
+		case <-p.gone: // a seek, a stop, or the end of its shard
 		case <-c.ctx.Done():
 			return nil, a, context.Cause(c.ctx)
 		}
 	}
 }
 
-// await reports how a letter ended. A poller that ends before it, by a seek, is
-// followed by one that goes on with the letter.
-func (c *command) await(p *poller, a redriveAsk, l dlq.Letter) error {
+// await reports how a letter ended. A poller that ends before it, by a seek or at
+// the end of its shard, is followed by one that goes on with the letter.
+func (c *command) await(p *poller, a redriveAsk, l dlq.Letter, t *turn) error {
 	for {
 		select {
 		case r := <-a.reply:
@@ -200,7 +274,7 @@ func (c *command) await(p *poller, a redriveAsk, l dlq.Letter) error {
 			a.reply <- r
 		default:
 			var err error
-			if p, a, err = c.ask(l); err != nil {
+			if p, a, err = c.ask(l, t); err != nil {
 				return err
 			}
 		}
@@ -208,17 +282,12 @@ func (c *command) await(p *poller, a redriveAsk, l dlq.Letter) error {
 }
 
 // keeper finds the poller that decides about a letter's key now: that of the
-// shard which owns it.
-func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, desc stream.Description, l dlq.Letter) (*poller, error) {
+// shard which owns it, or, while that waits for shards before it, of the one among
+// those that is not finished.
+func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, l dlq.Letter) (*poller, error) {
 	key, err := stream.Entry{PartitionKey: l.PartitionKey, ExplicitHashKey: l.ExplicitHashKey}.HashKey()
 	if err != nil {
 		return nil, fmt.Errorf("dead letter %s: %w", l.ID, err)
-	}
-	at := slices.IndexFunc(desc.Shards, func(s stream.Shard) bool {
-		return s.State == stream.Active && s.From.Compare(key) <= 0 && key.Compare(s.To) <= 0
-	})
-	if at < 0 {
-		return nil, fmt.Errorf("dead letter %s: no shard of stream %s takes its key now", l.ID, desc.Name)
 	}
 	for {
 		m.mu.Lock()
@@ -228,14 +297,7 @@ func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, desc stream.D
 			return nil, fmt.Errorf("%w: the server is stopping; what of the redrive is under way goes on after its next start, the rest when it is repeated", triggers.ErrInvalid)
 		}
 		if r != nil && r.mapping().ID == mp.ID {
-			r.mu.Lock()
-			i := slices.IndexFunc(r.pollers, func(p *poller) bool { return p.id == desc.Shards[at].ID && !p.ended() })
-			var p *poller
-			if i >= 0 {
-				p = r.pollers[i]
-			}
-			r.mu.Unlock()
-			if p != nil {
+			if p := r.keeper(key); p != nil {
 				return p, nil
 			}
 		}
@@ -248,15 +310,35 @@ func (m *Manager) keeper(ctx context.Context, mp triggers.Mapping, desc stream.D
 		case !now.Enabled:
 			return nil, fmt.Errorf("%w: trigger %s is paused; resume it with: wasmill trigger resume %s. What of a redrive is under way goes on then, the rest when it is repeated", triggers.ErrInvalid, mp.Name, mp.Name)
 		}
+		if err := m.readable(ctx, mp); err != nil {
+			return nil, err
+		}
 		select {
-		case <-time.After(20 * time.Millisecond): // it is about to start
+		case <-time.After(20 * time.Millisecond): // it is about to start, or waits for other shards
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 }
 
-// ended says whether the poller's run has returned.
+// waiting says whether a trigger runs, and no poller of it decides about a letter's
+// key now: its shard waits for others.
+func (m *Manager) waiting(mp triggers.Mapping, l dlq.Letter) bool {
+	r := m.runner(mp.Name)
+	key, err := stream.Entry{PartitionKey: l.PartitionKey, ExplicitHashKey: l.ExplicitHashKey}.HashKey()
+	return r != nil && err == nil && r.mapping().ID == mp.ID && r.keeper(key) == nil
+}
+
+// readable says why there is no order of keys to deliver letters in, if so.
+func (m *Manager) readable(ctx context.Context, mp triggers.Mapping) error {
+	_, err := m.d.Streams.ByID(ctx, mp.StreamID)
+	if errors.Is(err, stream.ErrNotFound) {
+		return fmt.Errorf("%w: stream %s of trigger %s was deleted, so nothing reads the order of keys any more; make the trigger again on another stream, or look at the letters with: wasmill dlq export", triggers.ErrInvalid, mp.Config.Stream, mp.Name)
+	}
+	return err
+}
+
+// ended says whether the poller is through.
 func (p *poller) ended() bool {
 	select {
 	case <-p.gone:

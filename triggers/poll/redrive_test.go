@@ -329,11 +329,7 @@ func TestARedriveDoesNotGoOnInAnotherTriggerOfTheName(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.create(triggers.Config{Function: "g"})
-	desc, err := r.streams.Describe(t.Context(), stream.Local("s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.m.keeper(t.Context(), mp, desc, letters[0]); !errors.Is(err, triggers.ErrNotFound) {
+	if _, err := r.m.keeper(t.Context(), mp, letters[0]); !errors.Is(err, triggers.ErrNotFound) {
 		t.Errorf("the next trigger of the name is taken for the one before: %v", err)
 	}
 }
@@ -352,5 +348,42 @@ func TestRedriveIsRefusedWhereNothingRuns(t *testing.T) {
 	}
 	if len(r.letters()) != 3 {
 		t.Error("a letter is gone")
+	}
+}
+
+// Letters of a key keep their order when the poller that has them goes.
+func TestLettersOfAKeyKeepTheirOrderThroughASeek(t *testing.T) {
+	r := newRig(t, 1)
+	k := watchKeys(r)
+	const n = 60
+	for i := range n {
+		k.fail[fmt.Sprint("x", i)] = true
+	}
+	r.put("k", numbers("x", n)...)
+	r.create(triggers.Config{BatchSize: 10, Bisect: true, Retries: ptr(0)})
+	r.drain()
+	k.mu.Lock()
+	clear(k.fail)
+	k.mu.Unlock()
+	r.fn.mu.Lock()
+	r.fn.handler = func(inv *runtime.Invocation) runtime.Result {
+		time.Sleep(time.Millisecond)
+		return k.handle(inv)
+	}
+	r.fn.mu.Unlock()
+	letters := r.letters()
+	over := make(chan error, 1)
+	go func() { over <- r.m.Redrive(t.Context(), "t", letters, 0, func(Redriven) {}) }()
+	for range 4 {
+		time.Sleep(5 * time.Millisecond)
+		r.seek(stream.Position{Kind: stream.Latest}, false)
+	}
+	if err := <-over; err != nil {
+		t.Fatal(err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if got := k.seen["k"]; !slices.Equal(got, numbers("x", n)) {
+		t.Errorf("redriven in the order %v", got)
 	}
 }

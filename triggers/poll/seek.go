@@ -23,8 +23,9 @@ type Move struct {
 
 // Seek has a trigger go on from another place: at a batch boundary, as a new
 // generation, so that nothing of what was under way can come after it. A sequence
-// number moves the shard it belongs to; every other position moves all. Records
-// are counted by shard. With dry nothing is changed, and the counts of a trigger
+// number moves the shard it belongs to; every other position moves all, closed ones
+// too: a shard that goes back is finished no more, and those that came from it wait
+// for it where they are. Records are counted by shard. With dry nothing is changed, and the counts of a trigger
 // that runs are those of a moment ago.
 //
 // Retries under way in a shard that moves are given up, and what the function
@@ -84,7 +85,7 @@ func (m *Manager) Seek(ctx context.Context, name string, to stream.Position, dry
 func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Position) ([]triggers.Checkpoint, []Move, error) {
 	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
 	if errors.Is(err, stream.ErrNotFound) {
-		return nil, nil, fmt.Errorf("%w: stream %s was deleted; remove the trigger with: wasmill trigger rm %s", triggers.ErrInvalid, mp.Config.Stream, mp.Name)
+		return nil, nil, fmt.Errorf("%w: %s", triggers.ErrInvalid, streamGone(mp))
 	}
 	if err != nil {
 		return nil, nil, err
@@ -103,11 +104,17 @@ func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Posit
 			cp = &triggers.Checkpoint{} // found after the mapping was made: from its beginning
 		}
 		sh, err := m.d.Streams.Shard(ctx, desc.ID, info.ID)
+		if errors.Is(err, stream.ErrNotFound) && m.expired(ctx, desc.ID, info.ID) {
+			continue
+		}
 		if err != nil {
 			return nil, nil, err
 		}
 		move := Move{Shard: info.ID, From: cp.Next, To: cp.Next}
 		number, frame, err := sh.Resolve(ctx, to)
+		if unmade(info, err) {
+			continue // it is found later
+		}
 		switch {
 		case err == nil:
 			found = true
@@ -123,7 +130,9 @@ func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Posit
 		if err != nil {
 			return nil, nil, err
 		}
-		checkpoints = append(checkpoints, move.plan(cp, number, frame, b.FirstNumber))
+		next := move.plan(cp, number, frame, b.FirstNumber)
+		next.Ended = b.Ended && next.Next >= b.NextNumber && len(next.Redrives) == 0
+		checkpoints = append(checkpoints, next)
 		moves = append(moves, move)
 	}
 	if one && !found {

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/wasmill/wasmill/internal/log"
+	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
@@ -31,7 +34,7 @@ type ShardStatus struct {
 	Gaps    uint64        `json:"lost"`         // records lost to retention or damage, ever
 	Ended   bool          `json:"ended"`        // the shard is closed and wholly processed
 	Problem string        `json:"problem,omitempty"`
-	Machine *shard.Status `json:"machine,omitempty"` // nil when the trigger is paused
+	Machine *shard.Status `json:"machine,omitempty"` // nil when the trigger is paused, or the shard ended
 }
 
 // OutputProblem says what keeps what a mapping's function has emitted from its
@@ -47,30 +50,27 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	out := Status{Mapping: mp, Shards: []ShardStatus{}, Outputs: m.d.Relay.Problem(mp.ID)}
 	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
 	if err != nil {
-		out.Problem = fmt.Sprintf("stream %s was deleted; remove the trigger with: wasmill trigger rm %s", mp.Config.Stream, mp.Name)
+		out.Problem = streamGone(mp)
 		return out, nil
 	}
-	running := map[string]*poller{}
-	m.mu.Lock()
-	r := m.running[name]
-	m.mu.Unlock()
+	r := m.runner(name)
 	if r != nil {
 		r.mu.Lock()
 		out.Problem = r.problem
-		for _, p := range r.pollers {
-			running[p.id] = p
-		}
 		r.mu.Unlock()
 	}
 	for _, info := range desc.Shards {
-		st, ok := ShardStatus{}, false
-		if p := running[info.ID]; p != nil {
-			bounded, cancel := context.WithTimeout(ctx, patience)
-			st, ok, _ = p.ask(bounded, ask{})
-			cancel()
+		st, ok, waits := ShardStatus{}, false, ""
+		if r != nil {
+			var p *poller
+			if p, waits = r.standing(desc.Shards, info); p != nil {
+				bounded, cancel := context.WithTimeout(ctx, patience)
+				st, ok, _ = p.ask(bounded, ask{})
+				cancel()
+			}
 		}
 		bounded, cancel := context.WithTimeout(ctx, patience)
-		if !ok || st.Machine == nil { // stopped, or not taken up yet
+		if !ok || st.Machine == nil { // stopped, waiting, finished, or not taken up yet
 			problem := st.Problem
 			cp, err := m.d.Journals.Peek(bounded, triggers.Source{Mapping: mp.ID, Generation: mp.Generation, Shard: info.ID})
 			if cp != nil {
@@ -79,15 +79,33 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 			if st.Problem = problem; err != nil {
 				st.Problem = "its journal cannot be read: " + err.Error()
 			}
+			if waits != "" {
+				st.Machine = &shard.Status{Next: st.Next, Committed: st.Next, Read: st.Next, Done: st.Done, Buried: st.Buried, Gaps: st.Gaps, WaitsFor: waits}
+			}
 		}
 		st.Shard = info.ID
-		if err := m.lag(bounded, mp, &st); err != nil && st.Problem == "" {
+		if err := m.lag(bounded, mp, &st); err != nil && st.Problem == "" && info.State != stream.Creating {
 			st.Problem = "its stream cannot be read: " + err.Error()
 		}
 		cancel()
 		out.Shards = append(out.Shards, st)
 	}
+	out.Shards = append(out.Shards, m.missed(mp, desc)...)
 	return out, nil
+}
+
+// missed are the shards that the stream has forgotten and of which the mapping has
+// lost records.
+func (m *Manager) missed(mp triggers.Mapping, desc stream.Description) (out []ShardStatus) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for src, p := range m.past {
+		if src.Mapping == mp.ID && src.Generation == mp.Generation && p.done && p.lost > 0 && !has(desc, src.Shard) {
+			out = append(out, ShardStatus{Shard: src.Shard, Gaps: p.lost, Ended: true})
+		}
+	}
+	slices.SortFunc(out, func(a, b ShardStatus) int { return cmp.Compare(a.Shard, b.Shard) })
+	return out
 }
 
 func shardStatus(cp triggers.Checkpoint) ShardStatus {
@@ -174,16 +192,21 @@ func (m *Manager) WaitDrained(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	for _, info := range desc.Shards {
+	// What was acknowledged is settled first: a wait may take long, and more comes.
+	targets := make([]uint64, len(desc.Shards))
+	for i, info := range desc.Shards {
 		sh, err := m.d.Streams.Shard(ctx, mp.StreamID, info.ID)
-		if err != nil {
+		var b log.Bounds
+		if err == nil {
+			b, err = sh.Log().Bounds(ctx)
+		}
+		if err != nil && !unmade(info, err) && !m.expired(ctx, mp.StreamID, info.ID) {
 			return err
 		}
-		b, err := sh.Log().Bounds(ctx)
-		if err != nil {
-			return err
-		}
-		if err := m.waitFor(ctx, mp, info.ID, b.NextNumber); err != nil {
+		targets[i] = b.NextNumber
+	}
+	for i, info := range desc.Shards {
+		if err := m.waitFor(ctx, mp, info.ID, targets[i]); err != nil {
 			return err
 		}
 	}
@@ -192,20 +215,9 @@ func (m *Manager) WaitDrained(ctx context.Context, name string) error {
 
 // waitFor returns when a shard's committed checkpoint has reached target.
 func (m *Manager) waitFor(ctx context.Context, mp triggers.Mapping, shardID string, target uint64) error {
-	for {
-		m.mu.Lock()
-		r := m.running[mp.Name]
-		m.mu.Unlock()
-		if r != nil {
-			r.mu.Lock()
-			var p *poller
-			for _, q := range r.pollers {
-				if q.id == shardID {
-					p = q
-				}
-			}
-			r.mu.Unlock()
-			if p != nil {
+	for target > 0 {
+		if r := m.runner(mp.Name); r != nil {
+			if p := r.poller(shardID); p != nil {
 				st, ok, err := p.ask(ctx, ask{target: target, wait: true})
 				if err != nil || ok && st.Next >= target {
 					return err
@@ -217,8 +229,8 @@ func (m *Manager) waitFor(ctx context.Context, mp triggers.Mapping, shardID stri
 		if err != nil {
 			return err
 		}
-		if cp != nil && cp.Next >= target {
-			return nil
+		if cp != nil && (cp.Next >= target || cp.Ended) {
+			return nil // a shard that was removed may end below
 		}
 		if now, err := m.Get(ctx, mp.Name); err != nil {
 			return err
@@ -233,4 +245,5 @@ func (m *Manager) waitFor(ctx context.Context, mp triggers.Mapping, shardID stri
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }

@@ -36,6 +36,24 @@ func (r *Relay) Drained(ctx context.Context, mapping string) error {
 	return errors.Join(err, why)
 }
 
+// Delivered says whether all outputs that a source has committed are where they
+// belong: in their streams or, where these are gone, among the dead letters. It
+// does not wait for anything else that the source has committed, nor for what can
+// never come because its journal is damaged.
+func (r *Relay) Delivered(ctx context.Context, src triggers.Source) (bool, error) {
+	mark, upTo, err := r.journals.Pending(ctx, src)
+	switch {
+	case errors.Is(err, journal.ErrCorrupt):
+		return true, nil
+	case err != nil || mark >= upTo:
+		return err == nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sources[src]
+	return s != nil && (s.sent >= upTo || errors.Is(s.journal.err, journal.ErrCorrupt)), nil
+}
+
 // steady asks again when the store was being restored.
 func (r *Relay) steady(ctx context.Context, ask func() error) error {
 	for {

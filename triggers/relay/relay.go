@@ -104,6 +104,7 @@ type source struct {
 	removal retry  // of removing letters
 	moved   uint64 // letters of commits up to here are in the morgue, as read says
 	targets map[string]*target
+	sent    uint64 // outputs of commits up to here are where they belong
 
 	// Only the worker that serves the source touches what follows, and of targets
 	// what is not said to be guarded.

@@ -274,16 +274,19 @@ func (r *Relay) remove(ctx context.Context, src triggers.Source, s *source) {
 // confirm notes up to which commit everything is done.
 func (r *Relay) confirm(ctx context.Context, src triggers.Source, s *source) error {
 	upTo := s.read
+	for _, t := range s.targets {
+		if t.waits {
+			upTo = min(upTo, t.behind)
+		}
+	}
+	r.mu.Lock()
+	s.sent = upTo
+	r.mu.Unlock()
 	if s.waits {
 		upTo = min(upTo, s.behind)
 	}
 	if len(s.removals) > 0 {
 		upTo = min(upTo, s.removals[0].behind)
-	}
-	for _, t := range s.targets {
-		if t.waits {
-			upTo = min(upTo, t.behind)
-		}
 	}
 	if upTo <= s.mark {
 		return nil

@@ -44,8 +44,40 @@ func (m *Machine) claim() {
 	}
 }
 
-// ready are the idle buckets with waiting records.
-func (m *Machine) ready() uint64 { return m.waitingIn &^ (m.held | m.redrives.parked) }
+// ready are the idle buckets with waiting records; not those whose first record is of
+// other buckets too that are not ready.
+func (m *Machine) ready() uint64 {
+	set := m.waitingIn &^ (m.held | m.redrives.parked)
+	if len(m.wides) == 0 {
+		return set
+	}
+	for before := uint64(0); before != set; {
+		before = set
+		for rest := set; rest != 0; rest &= rest - 1 {
+			b := bits.TrailingZeros64(rest)
+			if w := m.wides[m.buckets[b].head]; w != nil && w.mask&^set != 0 {
+				set &^= 1 << b
+			}
+		}
+	}
+	return set
+}
+
+// whole adds to some ready buckets those that their first records are of too.
+func (m *Machine) whole(mask uint64) uint64 {
+	if len(m.wides) == 0 {
+		return mask
+	}
+	for before := uint64(0); before != mask; {
+		before = mask
+		for rest := mask; rest != 0; rest &= rest - 1 {
+			if w := m.wides[m.buckets[bits.TrailingZeros64(rest)].head]; w != nil {
+				mask |= w.mask
+			}
+		}
+	}
+	return mask
+}
 
 // settleSlots keeps one time for each free slot: new ones are free from now.
 func (m *Machine) settleSlots(free int) {
@@ -67,7 +99,7 @@ func (m *Machine) waitingBytes(set uint64) int64 {
 
 func (m *Machine) waitingRecords(set uint64) (n int) {
 	for ; set != 0; set &= set - 1 {
-		n += m.buckets[bits.TrailingZeros64(set)].count
+		n += m.buckets[bits.TrailingZeros64(set)].own
 	}
 	return n
 }
@@ -105,12 +137,12 @@ func (m *Machine) dueGroup(ready uint64, free int) (mask uint64, slot int, ok bo
 		return 0, 0, false // as the loop would find, for much less: while records come in this is the rule
 	}
 	for ; slot < free && ready != 0; slot++ {
-		mask = m.oldest(ready, per)
+		mask = m.whole(m.oldest(ready, per))
 		ready &^= mask
 		records, bytes := 0, int64(0)
 		for set := mask; set != 0; set &= set - 1 {
 			b := &m.buckets[bits.TrailingZeros64(set)]
-			records += b.count
+			records += b.own
 			bytes += b.bytes
 		}
 		if m.due(mask, records, bytes, slot) {
@@ -125,7 +157,7 @@ func (m *Machine) anyFull(set uint64, per int) bool {
 	records, bytes := 0, int64(0)
 	for ; set != 0; set &= set - 1 {
 		b := &m.buckets[bits.TrailingZeros64(set)]
-		records, bytes = max(records, b.count), max(bytes, b.bytes)
+		records, bytes = max(records, b.own), max(bytes, b.bytes)
 	}
 	return m.cfg.limits.Full(records*per, bytes*int64(per))
 }
@@ -224,15 +256,16 @@ func (m *Machine) takeRun(numbers []uint64) (_ []uint64, gone int) {
 }
 
 // takeMerged takes from some buckets: a merge of their queues by number,
-// through a heap of their heads.
-func (m *Machine) takeMerged(numbers []uint64, mask uint64) (_ []uint64, gone int, used uint64) {
+// through a heap of their heads. It ends before a record that is of other buckets too: what
+// comes behind that must not pass it. The first one never is.
+func (m *Machine) takeMerged(numbers []uint64, from uint64) (_ []uint64, gone int, used uint64) {
 	type head struct {
 		number uint64
 		bucket uint8
 	}
 	var heap [Buckets]head
 	n := 0
-	for ; mask != 0; mask &= mask - 1 {
+	for mask := from; mask != 0; mask &= mask - 1 {
 		b := uint8(bits.TrailingZeros64(mask))
 		h := head{m.buckets[b].head, b}
 		at := n
@@ -247,15 +280,19 @@ func (m *Machine) takeMerged(numbers []uint64, mask uint64) (_ []uint64, gone in
 	for n > 0 && len(numbers) < size {
 		h := heap[0]
 		e := m.at(h.number)
-		if bytes += int64(e.size); len(numbers) > 0 && !batch.Fits(bytes, limit) {
-			break
+		if e.state == waiting { // else it was taken through another of its buckets
+			if e.wide && m.wides[h.number].mask&^from != 0 {
+				break
+			}
+			if bytes += int64(e.size); len(numbers) > 0 && !batch.Fits(bytes, limit) {
+				break
+			}
+			used |= m.pop(h.number, e)
+			if e.gone {
+				gone++
+			}
+			numbers = append(numbers, h.number)
 		}
-		m.pop(h.number, e)
-		if e.gone {
-			gone++
-		}
-		numbers = append(numbers, h.number)
-		used |= 1 << h.bucket
 
 		if b := &m.buckets[h.bucket]; b.count > 0 {
 			h.number = b.head

@@ -19,6 +19,12 @@
 // first, and takes their oldest records; at n = 1 that is all, and order is
 // that of the shard. A unit in back-off keeps its buckets and its slot.
 //
+// A record of several keys (an aggregate that is taken apart for the function) waits in the
+// queues of all its buckets, goes when it is the first in each, and its unit claims them
+// all, be they more than its share. A unit ends before such a record of which it cannot have
+// all buckets. In all else the record is of one bucket: marks, spans of checkpoints and
+// redrives know it by that.
+//
 // # Failures (AWS Lambda's rules for Kinesis, and where it is silent, ours)
 //
 //   - A function error, timeout or invalid partial reply is an attempt;

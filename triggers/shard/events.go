@@ -50,6 +50,7 @@ type Config struct {
 type Record struct {
 	Number  uint64 // running number in the shard
 	Bucket  uint8  // 0 to 63
+	Also    uint64 // a record of several keys: the buckets of all of them, bit i bucket i
 	Size    int32  // bytes of its JSON event, comma included
 	Pinned  int32  // bytes that holding it costs
 	Arrival int64  // Unix milliseconds

@@ -264,6 +264,16 @@ func TestEveryRecordIsResolvedInOrderWhateverHappens(t *testing.T) {
 		for i := range rapid.SampledFrom([]int{0, 0, 1, 10}).Draw(t, "letters") {
 			w.letter(fmt.Sprint("L", i), uint8(r.IntN(keys)*13%shard.Buckets)).poison = r.IntN(100) < 2*poisoned
 		}
+		if wide := percent("wide", 0, 0, 10, 60); wide > 0 {
+			w.also = func() (mask uint64) {
+				if r.IntN(100) < wide {
+					for range 1 + r.IntN(6) {
+						mask |= 1 << (r.IntN(keys) * 13 % shard.Buckets)
+					}
+				}
+				return mask
+			}
+		}
 		poison := map[uint64]bool{}
 		for n := uint64(1); n <= uint64(total); n++ {
 			if r.IntN(100) < poisoned {

@@ -374,7 +374,7 @@ func (m *Machine) unload() {
 				m.pinned -= int64(e.pinned)
 				m.freed = append(m.freed, k)
 			}
-			k += uint64(e.follow)
+			k = m.following(uint8(bits.TrailingZeros64(set)), k)
 		}
 	}
 }

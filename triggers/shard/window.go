@@ -26,13 +26,22 @@ type entry struct {
 	bucket  uint8
 	state   state
 	gone    bool // released, to be read again
+	wide    bool // it waits, and is of other buckets too: see window.wides
+}
+
+// wide is a waiting record of several buckets. It is in the queue of each, and is taken
+// from all of them at once when it is the first in all.
+type wide struct {
+	mask   uint64
+	follow [Buckets]uint32 // as of an entry, by bucket
 }
 
 // bucket is a queue of waiting records, linked through their entries.
 type bucket struct {
 	head, tail uint64 // numbers; with count > 0
 	count      int
-	bytes      int64
+	own        int   // of those, less wide ones that count elsewhere
+	bytes      int64 // of its own
 	// mark: all its records below are resolved, and of those above base and
 	// from here on none is, but for the holes.
 	mark  uint64
@@ -46,11 +55,12 @@ type window struct {
 	base, next uint64
 	ring       []entry // of number k at k mod len, a power of two
 	buckets    [Buckets]bucket
-	waitingIn  uint64 // buckets with waiting records
-	held       uint64 // buckets that a chain has; marks know nothing of a letter that has one
-	waiting    int    // records
-	gone       int    // records of the window that were released and are not resolved
-	pinned     int64  // bytes
+	waitingIn  uint64           // buckets with waiting records
+	held       uint64           // buckets that a chain has; marks know nothing of a letter that has one
+	waiting    int              // records
+	gone       int              // records of the window that were released and are not resolved
+	pinned     int64            // bytes
+	wides      map[uint64]*wide // waiting records of several buckets, by number
 	// holes are resolved records above the mark of their bucket, from records
 	// whose arrival times are not in order, and gaps. Rare.
 	holes []triggers.Span
@@ -75,33 +85,74 @@ func (w *window) grow(more int) {
 	}
 }
 
-// push appends the next record to its bucket's queue.
+// push appends the next record to the queues of its buckets.
 func (w *window) push(r *Record, now time.Duration) {
-	b := &w.buckets[r.Bucket]
-	if b.count == 0 {
-		b.head, b.since = r.Number, now
-		w.waitingIn |= 1 << r.Bucket
-	} else {
-		w.at(b.tail).follow = uint32(r.Number - b.tail)
+	if mask := r.Also | 1<<r.Bucket; mask != 1<<r.Bucket {
+		w.at(r.Number).wide = true
+		if w.wides == nil {
+			w.wides = make(map[uint64]*wide)
+		}
+		w.wides[r.Number] = &wide{mask: mask}
+		for also := mask &^ (1 << r.Bucket); also != 0; also &= also - 1 {
+			w.queue(uint8(bits.TrailingZeros64(also)), r.Number, now)
+		}
 	}
-	b.tail = r.Number
-	b.count++
+	w.queue(r.Bucket, r.Number, now)
+	b := &w.buckets[r.Bucket]
+	b.own++
 	b.bytes += int64(r.Size)
 	w.waiting++
 }
 
-// pop takes the head of its bucket's queue, which must be number k, into a unit.
-func (w *window) pop(k uint64, e *entry) {
-	b := &w.buckets[e.bucket]
-	b.count--
-	b.bytes -= int64(e.size)
+// queue puts a record at the end of a bucket's queue.
+func (w *window) queue(bucket uint8, number uint64, now time.Duration) {
+	b := &w.buckets[bucket]
 	if b.count == 0 {
-		w.waitingIn &^= 1 << e.bucket
+		b.head, b.since = number, now
+		w.waitingIn |= 1 << bucket
+	} else if e := w.at(b.tail); e.wide {
+		w.wides[b.tail].follow[bucket] = uint32(number - b.tail)
 	} else {
-		b.head = k + uint64(e.follow)
+		e.follow = uint32(number - b.tail)
 	}
+	b.tail = number
+	b.count++
+}
+
+// following is the record behind number k in a bucket's queue.
+func (w *window) following(bucket uint8, k uint64) uint64 {
+	if e := w.at(k); !e.wide {
+		return k + uint64(e.follow)
+	}
+	return k + uint64(w.wides[k].follow[bucket])
+}
+
+// pop takes the head of its buckets' queues, which must be number k, into a unit, and
+// returns its buckets.
+func (w *window) pop(k uint64, e *entry) (mask uint64) {
+	mask = 1 << e.bucket
+	if e.wide {
+		mask = w.wides[k].mask
+	}
+	for rest := mask; rest != 0; rest &= rest - 1 {
+		bucket := uint8(bits.TrailingZeros64(rest))
+		b := &w.buckets[bucket]
+		if b.count--; b.count == 0 {
+			w.waitingIn &^= 1 << bucket
+		} else {
+			b.head = w.following(bucket, k)
+		}
+	}
+	if e.wide {
+		e.wide = false
+		delete(w.wides, k)
+	}
+	b := &w.buckets[e.bucket]
+	b.own--
+	b.bytes -= int64(e.size)
 	w.waiting--
 	e.state = claimed
+	return mask
 }
 
 // resolve marks claimed records; their memory is free unless they are kept for

@@ -67,9 +67,10 @@ type world struct {
 	letterOrder  []*letterFate
 	opened       []*letterFate // of this life, in the order of the commands
 	was          []triggers.Redrive
-	everRedriven uint64 // buckets
-	over         bool   // a commit said Ended
-	why          string // of Held
+	everRedriven uint64        // buckets
+	also         func() uint64 // other buckets of the next record
+	over         bool          // a commit said Ended
+	why          string        // of Held
 }
 
 // invocation is a unit at the function, with the settings it is judged by.
@@ -130,11 +131,22 @@ func (w *world) boot() {
 
 func (w *world) put(bucket uint8, size int32, arrival time.Time) uint64 {
 	n := uint64(len(w.log) + 1)
-	w.log = append(w.log, shard.Record{Number: n, Bucket: bucket, Size: size, Pinned: size, Arrival: arrival.UnixMilli()})
+	r := shard.Record{Number: n, Bucket: bucket, Size: size, Pinned: size, Arrival: arrival.UnixMilli()}
+	if w.also != nil {
+		r.Also = w.also()
+	}
+	w.log = append(w.log, r)
 	w.fates = append(w.fates, fate{})
-	w.byKey[bucket] = append(w.byKey[bucket], n)
+	for b := range w.byKey {
+		if w.mask(n)>>b&1 == 1 {
+			w.byKey[b] = append(w.byKey[b], n)
+		}
+	}
 	return n
 }
+
+// mask is the buckets of a record.
+func (w *world) mask(n uint64) uint64 { return w.log[n-1].Also | 1<<w.log[n-1].Bucket }
 
 func (w *world) fatalf(format string, args ...any) {
 	w.t.Helper()
@@ -316,7 +328,7 @@ func (w *world) checkInvoke(e shard.Invoke) {
 			w.fatalf("record %d is beyond retention", n)
 		}
 		bytes += int64(w.log[n-1].Size)
-		buckets |= 1 << w.log[n-1].Bucket
+		buckets |= w.mask(n)
 		if age := w.now.UnixMilli() - w.log[n-1].Arrival; w.config.RecordAge > 0 && w.exact && age > w.config.RecordAge.Milliseconds() {
 			w.fatalf("record %d is %d ms old, limit %v", n, age, w.config.RecordAge)
 		}
@@ -328,8 +340,8 @@ func (w *world) checkInvoke(e shard.Invoke) {
 	w.checkRecordsBehindLetters(e)
 	for _, other := range w.out {
 		for _, n := range other.Numbers {
-			if buckets>>w.log[n-1].Bucket&1 == 1 {
-				w.fatalf("bucket %d is out twice: %v and %v", w.log[n-1].Bucket, other.Numbers, e.Numbers)
+			if buckets&w.mask(n) != 0 {
+				w.fatalf("a bucket of %d is out twice: %v and %v", n, other.Numbers, e.Numbers)
 			}
 		}
 	}
@@ -351,7 +363,7 @@ func (w *world) checkInvoke(e shard.Invoke) {
 				w.fatalf("record %d goes before an older one of its bucket", n)
 			case !in[n] && !f.resolved && !f.lost:
 				open = true
-				if w.config.Parallel == 1 && w.exact && w.everRedriven>>b&1 == 0 {
+				if w.config.Parallel == 1 && w.exact && w.behindLetters()>>b&1 == 0 {
 					w.fatalf("record %d goes before %d", last, n)
 				}
 			}
@@ -361,6 +373,21 @@ func (w *world) checkInvoke(e shard.Invoke) {
 		w.fate(n).out = true
 		w.fate(n).times++
 	}
+}
+
+// behindLetters are the buckets that may wait for a letter: their own, or one of another
+// bucket that they share a record with.
+func (w *world) behindLetters() uint64 {
+	set := w.everRedriven
+	for before := uint64(0); before != set && w.also != nil; {
+		before = set
+		for i := range w.log {
+			if m := w.mask(uint64(i + 1)); m&set != 0 {
+				set |= m
+			}
+		}
+	}
+	return set
 }
 
 // checkCommit holds that a checkpoint says neither more nor less than is so.

@@ -29,12 +29,15 @@ import (
 // The faces below turn what the parts say into what package admin asks. They
 // hold no rules.
 
-type streamFace struct {
+// meteredStreams are the streams, with what is put to them counted.
+type meteredStreams struct {
 	*natsstream.Store
 	meters *telemetry.Telemetry
 }
 
-func (f streamFace) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry) ([]stream.PutResult, error) {
+type streamFace struct{ meteredStreams }
+
+func (f meteredStreams) Put(ctx context.Context, ref stream.Ref, entries []stream.Entry) ([]stream.PutResult, error) {
 	results, err := f.Store.Put(ctx, ref, entries)
 	records, bytes := 0, 0
 	for i, r := range results {
@@ -56,9 +59,17 @@ func (f streamFace) Read(ctx context.Context, ref stream.Ref, shard string, pos 
 
 func (f streamFace) Stats(ctx context.Context, ref stream.Ref) ([]admin.ShardStats, error) {
 	all, err := f.Store.Stats(ctx, ref)
+	loads := map[string]natsstream.Load{}
+	for _, l := range f.Store.Loads() {
+		if l.Ref == ref {
+			loads[l.Shard.ID] = l
+		}
+	}
 	out := make([]admin.ShardStats, len(all))
 	for i, s := range all {
-		out[i] = admin.ShardStats{Shard: s.Shard.ID, Records: s.Records, Bytes: s.Bytes, First: s.First, Next: s.Next, Oldest: s.Oldest, Newest: s.Newest}
+		l := loads[s.Shard.ID]
+		out[i] = admin.ShardStats{Shard: s.Shard.ID, Records: s.Records, Bytes: s.Bytes, First: s.First, Next: s.Next, Oldest: s.Oldest, Newest: s.Newest,
+			RecordRate: l.Records, ByteRate: l.Bytes}
 	}
 	return out, err
 }
@@ -159,7 +170,7 @@ type replayFace struct {
 	pool      *pool.Pool
 }
 
-func (f replayFace) Replay(ctx context.Context, function, qualifier string, code []byte, letters []dlq.Letter, partial bool) (functions.Version, runtime.Result, string, error) {
+func (f replayFace) Replay(ctx context.Context, function, qualifier string, code []byte, letters []dlq.Letter, c triggers.Config) (functions.Version, runtime.Result, string, error) {
 	v, err := f.functions.Version(ctx, function, qualifier)
 	if err != nil {
 		return v, runtime.Result{}, "", err
@@ -176,7 +187,11 @@ func (f replayFace) Replay(ctx context.Context, function, qualifier string, code
 	for _, l := range letters {
 		b.Records = append(b.Records, runtime.Record{Sequence: l.Sequence, PartitionKey: l.PartitionKey, Data: l.Data, Arrival: l.Arrival.UnixMilli()})
 	}
-	res, text, err := f.pool.Try(ctx, v, code, &runtime.Invocation{Batch: &b, PartialReplies: partial, Source: "replay"})
+	batch := &b
+	if c.Deaggregate {
+		batch = poll.Deaggregated(batch)
+	}
+	res, text, err := f.pool.Try(ctx, v, code, &runtime.Invocation{Batch: batch, PartialReplies: c.PartialReplies, Source: "replay"})
 	return res.Version, res, text, err
 }
 

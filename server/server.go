@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/api/kinesis"
+	"github.com/wasmill/wasmill/api/wire"
 	"github.com/wasmill/wasmill/dlq/morgue"
 	"github.com/wasmill/wasmill/functions/store"
 	"github.com/wasmill/wasmill/internal/history"
@@ -30,6 +32,7 @@ import (
 	"github.com/wasmill/wasmill/runtime/sandbox"
 	"github.com/wasmill/wasmill/runtime/wasm"
 	"github.com/wasmill/wasmill/stream/natsstream"
+	"github.com/wasmill/wasmill/stream/ondemand"
 	"github.com/wasmill/wasmill/telemetry"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
@@ -59,6 +62,14 @@ type Config struct {
 	MaxDisk int64
 	// Relaxed acknowledges what the operating system has taken, without fsync.
 	Relaxed bool
+	// Upstream is the URL of another emulator that gets AWS requests for services that
+	// are not served here; empty: they are refused.
+	Upstream string
+	// StateDelay is how long streams show CREATING, UPDATING and DELETING, as on AWS.
+	// Defaults to not at all.
+	StateDelay time.Duration
+	// Limits applies AWS's quotas per shard.
+	Limits bool
 	// AllowReset opens POST /_wasmill/reset.
 	AllowReset bool
 	// Version is wasmill's own, for those who ask.
@@ -178,7 +189,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 			}
 			return false, nil // nobody knows yet
 		},
-		Logger: component("streams")})
+		StateDelay: c.StateDelay, Logger: component("streams")})
 	if err != nil {
 		return err
 	}
@@ -246,14 +257,41 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 		runner.Warm(all)
 	}
 
+	elastic := ondemand.New(streams, component("ondemand"))
+	s.run("on-demand streams", component("ondemand"), elastic.Run)
+
 	// 4: face
+	faults := new(wire.Faults)
 	deps := admin.Deps{
-		Streams: streamFace{streams, meters}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters}, Replayer: replayFace{registry, runner},
+		Streams: streamFace{meteredStreams{streams, meters}}, Functions: registry, Invoker: runner, Logs: logFace{runner}, Triggers: triggerFace{mill}, Letters: letterFace{letters}, Replayer: replayFace{registry, runner},
 		Metrics: meters.Handler(), Healthy: healthy(nd), NoRoom: noRoom, Info: func() admin.Info { return s.info(nd) }, AllowReset: c.AllowReset, Hosts: s.hosts(),
-		Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
+		Faults: faults, StreamWarning: elastic.Warning, Shutdown: s.Shutdown, Closing: s.ending, Logger: component("admin"),
 	}
-	s.serve("listener for functions", inner, admin.ForFunctions(deps))
-	s.serve("listener", ln, admin.New(deps))
+	key, err := kv.Secret(ctx, nd, "kinesis") // a restart does not void the iterators that are out
+	if err != nil {
+		return err
+	}
+	var limits *kinesis.Limits
+	if c.Limits {
+		limits = &kinesis.Limits{}
+	}
+	face := wire.Options{
+		Services: []*wire.Service{kinesis.New(kinesis.Deps{Streams: meteredStreams{streams, meters}, Limits: limits, Faults: faults, StateDelay: c.StateDelay, Secret: key, Logger: component("kinesis")})},
+		Faults:   faults, Closing: s.ending, Logger: component("aws"),
+	}
+	// What another emulator serves may be a way out of the sandbox: functions dial it if
+	// they are allowed to.
+	within, err := wire.New(face)
+	if err != nil {
+		return err
+	}
+	face.Upstream = c.Upstream
+	aws, err := wire.New(face)
+	if err != nil {
+		return err
+	}
+	s.serve("listener for functions", inner, front(admin.ForFunctions(deps), within, s.hosts()))
+	s.serve("listener", ln, front(admin.New(deps), aws, s.hosts()))
 	return nil
 }
 
@@ -289,7 +327,7 @@ func (s *Server) run(what string, logger *slog.Logger, run func(context.Context)
 
 // serve answers HTTP until it is stopped.
 func (s *Server) serve(what string, ln net.Listener, h http.Handler) {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, Protocols: wire.Protocols(),
 		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug)}
 	done := make(chan struct{}) // closed when Serve has returned
 	go func() {

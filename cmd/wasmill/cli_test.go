@@ -74,6 +74,8 @@ func TestEveryCommandSpeaksJSONAndFailsWithoutAServer(t *testing.T) {
 		"fn publish": "x", "fn rm": "x --yes", "trigger create": "x --stream s --fn f", "trigger ls": "", "trigger get": "x", "trigger update": "x --bisect",
 		"trigger pause": "x", "trigger resume": "x", "trigger wait": "x --drained", "trigger rm": "x --yes", "dlq ls": "", "dlq show": "x", "dlq purge": "x --yes",
 		"dlq redrive": "x", "dlq replay": "x", "dlq export": "", "trigger seek": "x --to latest",
+		"shard ls": "x", "stream split": "x", "stream merge": "x 0 1", "stream scale": "x --shards 2", "stream consumers": "x",
+		"fault add": "--op PutRecords --error InternalFailure", "fault ls": "", "fault rm": "1",
 	}
 	folder := filepath.Dir(w.file("wasmill.toml", "function = \"x\"\nsource = \"x.wasm\"\n"))
 	args["deploy"], args["diff"], args["rm"] = folder, folder, folder+" --yes"
@@ -124,7 +126,7 @@ func TestUsage(t *testing.T) {
 		{"trigger create t --stream s --fn f --batch-size 99999999999999999999", "is too large a number"},
 		{"stream ls --endpoint mill:4566", "endpoint \"mill:4566\" is no URL"},
 		{"trigger create t --stream s --fn f --window soon", "is no duration"},
-		{"stream", "needs a command: create, get, ls, put, rm, tail"},
+		{"stream", "needs a command: consumers, create, get, ls, merge, put, rm, scale, split, tail, update"},
 		{"stream get a b", "takes no argument \"b\""},
 		{"up --nats nats://x", "a user outgrows one machine by pointing the same binary at a NATS JetStream cluster"},
 		{"up --data x --memory", "want one of them"},

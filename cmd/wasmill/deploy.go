@@ -290,7 +290,7 @@ func (c *cli) find(ctx context.Context, function string) (found project.Found, e
 		found.Triggers = append(found.Triggers, project.Trigger{Name: t.Name, From: t.From, Paused: &paused, Generation: t.Generation, Created: t.Created,
 			Config: triggers.Config{Function: t.Function, Qualifier: t.Qualifier, Stream: t.Stream, Position: position, BatchSize: t.BatchSize,
 				Window: time.Duration(t.Window), Parallel: t.Parallel, Retries: &t.Retries, RecordAge: time.Duration(t.RecordAge), Bisect: t.Bisect,
-				PartialReplies: t.PartialReplies, Backoff: time.Duration(t.Backoff), SkipCorrupt: t.SkipCorrupt}})
+				PartialReplies: t.PartialReplies, Backoff: time.Duration(t.Backoff), SkipCorrupt: t.SkipCorrupt, Deaggregate: t.Deaggregate}})
 	}
 	streams, err := c.server().Streams(ctx)
 	if err != nil {
@@ -298,7 +298,7 @@ func (c *cli) find(ctx context.Context, function string) (found project.Found, e
 	}
 	for _, s := range streams {
 		if s.State != stream.Deleting {
-			found.Streams = append(found.Streams, project.Stream{Name: s.Name, Shards: s.ShardCount, Retention: time.Duration(s.Retention),
+			found.Streams = append(found.Streams, project.Stream{Name: s.Name, Shards: s.ShardCount, Mode: s.Mode, Retention: time.Duration(s.Retention),
 				MaxBytes: &s.MaxBytes, RecordBytes: s.RecordBytes, Created: s.Created})
 		}
 	}
@@ -500,13 +500,18 @@ func (c *cli) step(ctx context.Context, j *job, s project.Step) (err error) {
 	client := c.server()
 	switch {
 	case s.Kind == project.OfStream && s.Action == project.Create:
-		spec := admin.StreamSpec{Name: s.Name, Shards: s.Stream.Shards, Retention: admin.Duration(s.Stream.Retention), RecordBytes: s.Stream.RecordBytes}
+		spec := admin.StreamSpec{Name: s.Name, Shards: s.Stream.Shards, Retention: admin.Duration(s.Stream.Retention), RecordBytes: s.Stream.RecordBytes, Mode: s.Stream.Mode}
 		if s.Stream.MaxBytes != nil {
 			spec.MaxBytes = *s.Stream.MaxBytes
 		}
 		_, err = client.CreateStream(ctx, spec)
+	case s.Kind == project.OfStream && s.Action == project.Scale:
+		_, err = client.ScaleStream(ctx, s.Name, s.Stream.Shards)
 	case s.Kind == project.OfStream:
 		change := admin.StreamChange{MaxBytes: s.Stream.MaxBytes}
+		if s.Stream.Mode != "" {
+			change.Mode = &s.Stream.Mode
+		}
 		if s.Stream.Retention > 0 {
 			change.Retention = (*admin.Duration)(&s.Stream.Retention)
 		}
@@ -564,7 +569,7 @@ func triggerSpec(t project.Trigger) admin.TriggerSpec {
 	f := t.Config
 	window, age, backoff, retries := admin.Duration(f.Window), admin.Duration(f.RecordAge), admin.Duration(f.Backoff), *f.Retries
 	return admin.TriggerSpec{Function: &f.Function, Qualifier: &f.Qualifier, BatchSize: &f.BatchSize, Window: &window, Parallel: &f.Parallel, Retries: &retries,
-		RecordAge: &age, Bisect: &f.Bisect, PartialReplies: &f.PartialReplies, Backoff: &backoff, SkipCorrupt: &f.SkipCorrupt}
+		RecordAge: &age, Bisect: &f.Bisect, PartialReplies: &f.PartialReplies, Backoff: &backoff, SkipCorrupt: &f.SkipCorrupt, Deaggregate: &f.Deaggregate}
 }
 
 // problemTime is how long a trigger may say that it cannot run: right after a

@@ -60,7 +60,7 @@ func (c *cli) root() *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(c.up(), c.down(), c.initCommand(), c.devCommand(), c.deployCommand(), c.diffCommand(), c.rmCommand(), c.build(), c.fn(), c.stream(), c.trigger(), c.eventCommand(), c.dlq(), c.explain(), c.envCommand(), c.version())
+	root.AddCommand(c.up(), c.down(), c.initCommand(), c.devCommand(), c.deployCommand(), c.diffCommand(), c.rmCommand(), c.build(), c.fn(), c.stream(), c.shard(), c.trigger(), c.eventCommand(), c.dlq(), c.fault(), c.explain(), c.envCommand(), c.version())
 	return root
 }
 

@@ -18,7 +18,7 @@ import (
 
 func (c *cli) stream() *cobra.Command {
 	cmd := c.nounCommand("stream", "Sharded streams of records",
-		c.streamCreate(), c.streamUpdate(), c.streamLs(), c.streamGet(), c.streamPut(), c.streamTail(), c.streamRm())
+		c.streamCreate(), c.streamUpdate(), c.streamLs(), c.streamGet(), c.streamPut(), c.streamTail(), c.streamSplit(), c.streamMerge(), c.streamScale(), c.streamConsumers(), c.streamRm())
 	cmd.Aliases = []string{"streams"}
 	return cmd
 }
@@ -27,13 +27,16 @@ func (c *cli) streamCreate() *cobra.Command {
 	var spec admin.StreamSpec
 	var record, most sizeFlag
 	var retention durationFlag
-	var ifNotExists bool
+	var ifNotExists, onDemand bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a stream", Args: takes("NAME"),
 		Long: help("Creates a stream. Its shards share the partition keys evenly; records of one key keep their order.",
 			"Undo it with: wasmill stream rm NAME"),
 		Example: "  wasmill stream create orders --shards 4\n  wasmill stream create audit --retention 7d --record-size 2MB --max-bytes 1GB",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if onDemand && !cmd.Flags().Changed("shards") {
+				spec.Shards = stream.OnDemandShards
+			}
 			// Zero would be the default to the server; whoever says 0 means none.
 			if spec.Shards < 1 || spec.Shards > stream.MaxShards {
 				return usageError{fmt.Errorf("--shards %d: want 1 to %d", spec.Shards, stream.MaxShards)}
@@ -46,6 +49,9 @@ func (c *cli) streamCreate() *cobra.Command {
 			}
 			spec.Name, spec.Retention, spec.RecordBytes = args[0], admin.Duration(retention), int(record)
 			spec.MaxBytes = int64(most)
+			if onDemand {
+				spec.Mode = stream.OnDemand
+			}
 			v, err := c.server().CreateStream(cmd.Context(), spec)
 			if ifNotExists && hasCode(err, admin.CodeStreamExists) {
 				c.say("stream %s exists already and stays as it is", spec.Name)
@@ -66,10 +72,11 @@ func (c *cli) streamCreate() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&spec.Shards, "shards", 1, "how many `shards`, 1 to 10000")
+	f.IntVar(&spec.Shards, "shards", 1, "how many `shards`, 1 to 10000; to begin with, and 4 unless said, with --on-demand")
 	f.Var(&retention, "retention", "how long records are kept, 24h to 365d (default 24h)")
 	f.Var(&record, "record-size", "the most data and key of one record, up to 10MB (default 1MB)")
 	f.Var(&most, "max-bytes", "the most its records may take; more is refused until older ones expire (default no limit)")
+	f.BoolVar(&onDemand, "on-demand", false, "have its shards split and merge by themselves, by how much is written")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "accept a stream that is there already, as it is")
 	return cmd
 }
@@ -157,22 +164,34 @@ func (c *cli) streamGet() *cobra.Command {
 				c.warn(v.Warning)
 			}
 			return c.done(v, func(w io.Writer) {
-				facts(w, "name", v.Name, "arn", v.ARN, "state", v.State, "created", stamp(v.Created)+"  "+ago(v.Created),
+				facts(w, "name", v.Name, "arn", v.ARN, "state", v.State, "mode", mode(v), "created", stamp(v.Created)+"  "+ago(v.Created),
 					"retention", v.Retention, "record size", "up to "+size(v.RecordBytes),
 					"records", count(v.Records)+"  "+size(v.Bytes), "quota", quotaUse(v))
 				fmt.Fprintln(w)
+				traffic := 0.0
+				for _, s := range v.Shards {
+					traffic += s.RecordRate
+				}
 				var rows [][]any
 				for _, s := range v.Shards {
 					share := 0.0
-					if v.Records > 0 {
-						share = float64(s.Records) / float64(v.Records)
+					if traffic > 0 {
+						share = s.RecordRate / traffic
 					}
-					rows = append(rows, []any{s.ID, s.State, count(s.Records), size(s.Bytes), percent(s.KeyShare), c.bar(share, 16) + " " + percent(share), ago(s.Newest)})
+					rows = append(rows, []any{s.ID, s.State, c.band(s, 32), percent(s.KeyShare), c.bar(share, 10) + " " + percent(share), fmt.Sprintf("%.1f", s.RecordRate), count(s.Records), size(s.Bytes), ago(s.Newest)})
 				}
-				table(w, "SHARD STATE RECORDS BYTES KEYS SHARE NEWEST", rows)
+				table(w, "SHARD STATE HASH-KEYS OF-ALL TRAFFIC RECORDS/S RECORDS BYTES NEWEST", rows)
 			})
 		},
 	}
+}
+
+// mode says who splits and merges a stream's shards.
+func mode(v admin.Stream) string {
+	if v.Mode == stream.OnDemand {
+		return "on-demand: shards split and merge by themselves"
+	}
+	return "provisioned"
 }
 
 // quotaUse says what a stream holds of what it may.

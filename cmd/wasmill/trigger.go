@@ -32,6 +32,7 @@ type triggerFlags struct {
 	batch, parallel, retries int
 	window, age, backoff     durationFlag
 	bisect, partial, skip    bool
+	unpack                   bool
 }
 
 func (t *triggerFlags) add(cmd *cobra.Command) {
@@ -45,6 +46,7 @@ func (t *triggerFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&t.bisect, "bisect", false, "halve a failing batch, so that a poisoned record ends alone")
 	f.BoolVar(&t.partial, "partial-replies", false, "let the function name the records that failed (ReportBatchItemFailures)")
 	f.Var(&t.backoff, "backoff", "first wait before the same batch is tried again, doubling to 60s (default 500ms)")
+	f.BoolVar(&t.unpack, "deaggregate", false, "unpack records that the Kinesis Producer Library has packed into one; it is retried and buried as one")
 	f.BoolVar(&t.skip, "skip-corrupt", false, "pass records damaged on disk as a counted gap instead of stopping their shard")
 }
 
@@ -64,6 +66,7 @@ func (t *triggerFlags) spec(cmd *cobra.Command) admin.TriggerSpec {
 	give(said("backoff"), &s.Backoff, admin.Duration(t.backoff))
 	give(said("bisect"), &s.Bisect, t.bisect)
 	give(said("partial-replies"), &s.PartialReplies, t.partial)
+	give(said("deaggregate"), &s.Deaggregate, t.unpack)
 	give(said("skip-corrupt"), &s.SkipCorrupt, t.skip)
 	return s
 }
@@ -210,7 +213,7 @@ func (c *cli) showTrigger(w io.Writer, v admin.Trigger) {
 	for _, option := range []struct {
 		on   bool
 		name string
-	}{{v.Bisect, "bisect"}, {v.PartialReplies, "partial-replies"}, {v.SkipCorrupt, "skip-corrupt"}} {
+	}{{v.Bisect, "bisect"}, {v.PartialReplies, "partial-replies"}, {v.Deaggregate, "deaggregate"}, {v.SkipCorrupt, "skip-corrupt"}} {
 		if option.on {
 			yes = append(yes, option.name)
 		}
@@ -257,13 +260,15 @@ func shardState(s admin.ShardProgress) string {
 		parts = append(parts, text)
 	case s.InFlight > 0:
 		parts = append(parts, "running")
+	case strings.HasPrefix(s.WaitsFor, "waits for "): // other shards
+		parts = append(parts, s.WaitsFor)
 	case s.Lag == 0:
 		parts = append(parts, "caught up")
 	}
 	if s.Redriving > 0 {
 		parts = append(parts, plural(s.Redriving, "dead letter")+" being redriven")
 	}
-	if strings.Contains(s.WaitsFor, "outputs") {
+	if strings.Contains(s.WaitsFor, "outputs") && !strings.HasPrefix(s.WaitsFor, "waits for ") {
 		parts = append(parts, "held: "+s.WaitsFor)
 	}
 	if s.Gaps > 0 {

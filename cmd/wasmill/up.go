@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,10 +29,11 @@ const noNATS = "a user outgrows one machine by pointing the same binary at a NAT
 const grace = 10 * time.Second
 
 type upFlags struct {
-	data, listen, durability, nats, runDir, logLevel string
-	memory, detach, allowReset                       bool
-	allowHosts                                       []string
-	maxMemory, reserve, maxDisk                      sizeFlag
+	data, listen, durability, nats, runDir, logLevel, upstream string
+	memory, detach, allowReset, limits                         bool
+	stateDelay                                                 durationFlag
+	allowHosts                                                 []string
+	maxMemory, reserve, maxDisk                                sizeFlag
 }
 
 func (c *cli) up() *cobra.Command {
@@ -48,7 +50,7 @@ func (c *cli) up() *cobra.Command {
 			"Each setting is also a variable: WASMILL_DATA, WASMILL_MEMORY, WASMILL_LISTEN, WASMILL_DISK_RESERVE, …"),
 		Example: help("  wasmill up", "  wasmill up --memory --listen :0", "  wasmill up --detach --data ./data && wasmill down"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "max-disk", "durability", "allow-reset", "log-level"} {
+			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "max-disk", "durability", "allow-reset", "log-level", "upstream", "state-delay", "aws-limits"} {
 				if (name == "data" || name == "max-disk") && cmd.Flags().Changed("memory") {
 					continue // --memory outranks WASMILL_DATA and WASMILL_MAX_DISK
 				}
@@ -74,6 +76,9 @@ func (c *cli) up() *cobra.Command {
 	f.StringVar(&o.durability, "durability", "disk", "what an acknowledgement means, `disk|os`: fsynced, or a power loss may lose minutes")
 	f.BoolVar(&o.allowReset, "allow-reset", false, "allow POST /_wasmill/reset to delete everything, also on disk")
 	f.StringVar(&o.logLevel, "log-level", "", "least `level` of what is logged on standard error: debug, info, warn, error (default warn, with --detach info)")
+	f.StringVar(&o.upstream, "upstream", "", "`URL` of another emulator that gets the AWS requests for services which wasmill does not have")
+	f.BoolVar(&o.limits, "aws-limits", false, "apply AWS's quotas per shard: 1 MB or 1,000 records/s in, 2 MB or 5 reads/s out")
+	f.Var(&o.stateDelay, "state-delay", "how long streams show CREATING, UPDATING and DELETING, as on AWS (default not at all)")
 	f.StringVar(&o.nats, "nats", "", "")
 	f.StringVar(&o.runDir, "run-dir", "", "")
 	f.MarkHidden("nats")
@@ -104,6 +109,9 @@ func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
 		if err := admin.ValidHost(name); err != nil {
 			return usage(cmd, "--allow-host: %v", err)
 		}
+	}
+	if u, err := url.Parse(o.upstream); o.upstream != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return usage(cmd, "--upstream %q: want a URL such as http://localhost:4567", o.upstream)
 	}
 	var level slog.Level
 	if o.logLevel == "" {
@@ -153,7 +161,8 @@ func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 		file = stateFile(runDir)
 	}
 	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve), MaxDisk: int64(o.maxDisk),
-		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, AllowHosts: o.allowHosts, Version: version, StateFile: file, Logger: logger})
+		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, AllowHosts: o.allowHosts, Version: version,
+		Upstream: o.upstream, Limits: o.limits, StateDelay: time.Duration(o.stateDelay), StateFile: file, Logger: logger})
 	if err != nil {
 		return c.startError(ctx, err, o)
 	}
@@ -321,6 +330,15 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	}
 	if o.allowReset {
 		args = append(args, "--allow-reset")
+	}
+	if o.limits {
+		args = append(args, "--aws-limits")
+	}
+	if o.upstream != "" {
+		args = append(args, "--upstream", o.upstream)
+	}
+	if o.stateDelay != 0 {
+		args = append(args, "--state-delay", time.Duration(o.stateDelay).String())
 	}
 	for _, name := range o.allowHosts {
 		args = append(args, "--allow-host", name)

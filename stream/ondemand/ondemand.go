@@ -58,6 +58,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
+// changeTime is how long one change is waited for.
+const changeTime = 30 * time.Second
+
 // Warning says what keeps shards of a stream from being split, or nothing.
 func (l *Loop) Warning(ref stream.Ref) string {
 	l.mu.Lock()
@@ -121,10 +124,13 @@ func (l *Loop) round(ctx context.Context, now time.Time) {
 // change carries out a change. That somebody else was first, or the stream is gone, is no
 // error.
 func (l *Loop) change(ctx context.Context, d *stream.Description, c scaler.Change) (err error) {
+	// The store goes on with what takes longer; other streams must not wait for it.
+	limited, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
 	if c.Action == scaler.Split {
-		_, err = l.streams.Split(ctx, d.Ref, c.Shard, c.At)
+		_, err = l.streams.Split(limited, d.Ref, c.Shard, c.At)
 	} else {
-		_, err = l.streams.Merge(ctx, d.Ref, c.Shard, c.With)
+		_, err = l.streams.Merge(limited, d.Ref, c.Shard, c.With)
 	}
 	switch {
 	case ctx.Err() != nil, errors.Is(err, stream.ErrBusy), errors.Is(err, stream.ErrNotFound):

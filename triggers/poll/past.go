@@ -166,7 +166,7 @@ func (p *poller) lose() {
 	m.mu.Lock()
 	was := m.past[p.source]
 	m.mu.Unlock()
-	p.removed, p.last = true, was.end
+	p.removed, p.last, p.guessed = true, was.end, !was.exact
 	if !was.exact {
 		// Rather one too many than one not told of.
 		p.last = cp.Next + 1
@@ -184,6 +184,9 @@ func (p *poller) lose() {
 
 // lost answers a fetch from a shard that is there no more.
 func (p *poller) lost(asked shard.Fetch) shard.Event {
+	if p.guessed && !asked.Again {
+		p.last, p.guessed = max(p.last, asked.From+1), false // more was there when it was read ahead
+	}
 	switch {
 	case asked.Again:
 		return shard.Gap{From: asked.From, To: asked.From + uint64(asked.Records), Reason: removal}

@@ -15,6 +15,7 @@ import (
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/journal"
+	"github.com/wasmill/wasmill/triggers/shard"
 )
 
 func TestMain(m *testing.M) {
@@ -229,6 +230,19 @@ func TestAChildWaitsForOutputsOfAParentThatIsForgotten(t *testing.T) {
 			t.Errorf("%d outputs, or in another order", len(got))
 		}
 	})
+}
+
+func TestWhatWasReadAheadIsNotAllThatAGoneShardMayHaveHad(t *testing.T) {
+	p := &poller{removed: true, last: 1, guessed: true}
+	if ev := p.lost(shard.Fetch{From: 2, Records: 3, Again: true}); ev != (shard.Gap{From: 2, To: 5, Reason: removal}) {
+		t.Errorf("what was read before: %+v", ev)
+	}
+	if ev := p.lost(shard.Fetch{From: 10, Records: 5}); ev != (shard.Gap{From: 10, To: 11, Reason: removal}) {
+		t.Errorf("behind what was read ahead: %+v, want one that is lost", ev)
+	}
+	if ev := p.lost(shard.Fetch{From: 11, Records: 5}); ev != (shard.End{Next: 11}) {
+		t.Errorf("then: %+v, want the end", ev)
+	}
 }
 
 // A journal that cannot be read hides no other shard from the look back.

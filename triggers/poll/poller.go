@@ -63,6 +63,7 @@ type poller struct {
 	over      bool   // the shard is finished; read by the mapping when run has returned
 	removed   bool   // the shard is there no more, nor its records
 	last      uint64 // then: the number after its last record
+	guessed   bool   // last is the least it can be, and nothing new was asked for since
 	waiting   []ask  // for next to reach their target
 	draining  bool
 	redriving redriving

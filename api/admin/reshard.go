@@ -92,11 +92,7 @@ func (h *handler) resharded(w http.ResponseWriter, r *http.Request, name string,
 
 // noShard is the error for a shard that a stream does not have.
 func (h *handler) noShard(d stream.Description, id string) error {
-	ids := make([]string, len(d.Shards))
-	for i, s := range d.Shards {
-		ids[i] = s.ID
-	}
-	return newError(CodeShardNotFound, "stream %s has no shard %q", d.Name, id).Named(d.Name).suggest(id, ids)
+	return newError(CodeShardNotFound, "stream %s has no shard %q", d.Name, id).Named(d.Name)
 }
 
 // middle is the first hash key of the upper half of a range.

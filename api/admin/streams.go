@@ -197,14 +197,23 @@ func (h *handler) ofStream(ctx context.Context, err error, name string) error {
 		return h.named(err, name)
 	}
 	if d, described := h.Streams.Describe(ctx, stream.Local(name)); described == nil {
+		if d.State != stream.Active && d.State != stream.Updating {
+			return newError(CodeStreamBusy, "stream %s is %s", name, d.State).Named(d.Name)
+		}
 		return newError(CodeShardNotFound, "%s", plain(err, stream.ErrNotFound)).Named(d.Name)
 	}
 	all, _ := h.Streams.List(ctx) // a suggestion only
-	names := make([]string, len(all))
-	for i, d := range all {
-		names[i] = d.Name
+	var names []string
+	elsewhere := ""
+	for _, d := range all {
+		switch {
+		case d.Ref == stream.Local(d.Name):
+			names = append(names, d.Name)
+		case d.Name == name:
+			elsewhere = fmt.Sprintf("; there is one in account %s, region %s, but commands and triggers see those of account %s, region %s only", d.Account, d.Region, stream.DefaultAccount, stream.DefaultRegion)
+		}
 	}
-	return newError(CodeStreamNotFound, "there is no stream %q", name).Named(name).With("stream", name).suggest(name, names)
+	return newError(CodeStreamNotFound, "there is no stream %q%s", name, elsewhere).Named(name).With("stream", name).suggest(name, names)
 }
 
 // named fills a resource's name into an error's actions.

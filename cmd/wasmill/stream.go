@@ -142,7 +142,11 @@ func (c *cli) streamLs() *cobra.Command {
 			return c.done(map[string]any{"streams": notNil(all)}, func(w io.Writer) {
 				var rows [][]any
 				for _, s := range all {
-					rows = append(rows, []any{s.Name, s.ShardCount, s.Retention, s.State, ago(s.Created)})
+					name := s.Name
+					if local := stream.Local(s.Name); s.ARN != local.ARN() { // an AWS client made it elsewhere
+						name = s.ARN
+					}
+					rows = append(rows, []any{name, s.ShardCount, s.Retention, s.State, ago(s.Created)})
 				}
 				if rows != nil {
 					table(w, "NAME SHARDS RETENTION STATE CREATED", rows)

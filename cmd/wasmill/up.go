@@ -110,6 +110,9 @@ func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
 			return usage(cmd, "--allow-host: %v", err)
 		}
 	}
+	if o.stateDelay < 0 {
+		return usage(cmd, "--state-delay %s: want 0s or more, such as 2s", time.Duration(o.stateDelay))
+	}
 	if u, err := url.Parse(o.upstream); o.upstream != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		return usage(cmd, "--upstream %q: want a URL such as http://localhost:4567", o.upstream)
 	}

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/wasmill/wasmill/stream"
@@ -36,5 +37,9 @@ func waitsFor(ids []string) string {
 	if len(ids) == 1 {
 		return "waits for its parent " + ids[0] + " to be finished"
 	}
-	return "waits for the shards it came from to be finished: " + strings.Join(ids, ", ")
+	more := ""
+	if n := len(ids) - 3; n > 0 {
+		ids, more = ids[n:], fmt.Sprintf(" and %d older", n) // the nearest come last
+	}
+	return "waits for the shards it came from to be finished: " + strings.Join(ids, ", ") + more
 }

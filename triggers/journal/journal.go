@@ -29,13 +29,14 @@ const (
 // Journal is one owner's right to commit for one source. Its methods may be
 // called from several goroutines, but one commits at a time.
 type Journal struct {
-	store   *Store
-	src     triggers.Source
-	owner   string
-	ledger  *ledger.Ledger
-	subject string
-	epoch   uint64
-	fenced  atomic.Bool
+	store     *Store
+	src       triggers.Source
+	owner     string
+	ledger    *ledger.Ledger
+	subject   string
+	epoch     uint64
+	overtaken atomic.Bool // see Overtaken
+	fenced    atomic.Bool
 	// What is acknowledged, for others to read: the newest commit, and the newest
 	// one with cargo.
 	tip, sure atomic.Uint64
@@ -95,6 +96,15 @@ func (j *Journal) Epoch() uint64 { return j.epoch }
 
 // Source is whom the journal belongs to.
 func (j *Journal) Source() triggers.Source { return j.src }
+
+// Overtaken says of a handle that is fenced that it was by its own owner: a commit of
+// an earlier handle, whose outcome nobody waited for, has landed behind its back. To
+// take again goes on from there.
+func (j *Journal) Overtaken() bool {
+	j.store.mu.Lock()
+	defer j.store.mu.Unlock()
+	return j.overtaken.Load() && j.store.handles[j.src] == j
+}
 
 // Commit stores a checkpoint together with the cargo that makes it true, and
 // returns when they are on disk. A letter that says no mapping gets the journal's
@@ -290,6 +300,7 @@ func (j *Journal) settle(ctx context.Context, d *decision) (next *decision, done
 		next, err := d.without(j.unheard)
 		return next, false, err
 	}
+	j.overtaken.Store(newest.owner == j.owner)
 	return nil, false, j.wrap(fmt.Errorf("%w: epoch %d has committed, this is epoch %d", triggers.ErrFenced, newest.epoch, j.epoch))
 }
 

@@ -259,8 +259,11 @@ func (r *mapping) start(ctx context.Context, s stream.Shard, gone bool) {
 	r.mu.Unlock()
 	r.polls.Go(func() {
 		p.run(ctx)
-		if p.over {
+		switch {
+		case p.over:
 			r.end(s)
+		case p.retake:
+			r.start(ctx, s, p.removed)
 		}
 		close(p.gone)
 		r.kick()

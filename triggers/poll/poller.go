@@ -61,6 +61,7 @@ type poller struct {
 	writing   *commit // the commit that is out
 	finished  bool
 	over      bool   // the shard is finished; read by the mapping when run has returned
+	retake    bool   // the shard is to be taken again; read likewise
 	removed   bool   // the shard is there no more, nor its records
 	last      uint64 // then: the number after its last record
 	guessed   bool   // last is the least it can be, and nothing new was asked for since
@@ -172,7 +173,7 @@ func (p *poller) run(ctx context.Context) {
 	}
 	p.hear()
 	p.held.release(p.r.m.budget, ^uint64(0), nil)
-	if p.draining || p.over {
+	if p.draining || p.over || p.retake {
 		return // who has asked for letters hears of the end, and asks who comes after
 	}
 	taken := errors.New(p.unwritten)
@@ -270,7 +271,9 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 			p.r.m.recordGap(p.mapping, p.source, e)
 		case shard.Finished:
 			p.finished, p.over = true, e.Ended
-			if e.Fenced {
+			if p.retake = e.Fenced && p.journal.Overtaken(); p.retake {
+				p.log.Info("a commit that was given up has landed; the shard is taken again")
+			} else if e.Fenced {
 				p.unwritten = "another server has taken this shard"
 				p.log.Warn("fenced: stopped")
 			}

@@ -579,6 +579,32 @@ func TestTriggersOfAStreamGoTheirOwnWays(t *testing.T) {
 	r.drain()
 }
 
+// A pause, update or seek that is cut short may leave a commit under way. It may land
+// when the shard has been taken again, by the same server.
+func TestACommitOfOursThatLandsLateStopsNothing(t *testing.T) {
+	r := newRig(t, 1)
+	r.put("k", "a")
+	r.create(triggers.Config{BatchSize: 1})
+	r.drain()
+	mp, err := r.m.Get(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := triggers.Source{Mapping: mp.ID, Generation: 1, Shard: stream.ShardID(0)}
+	late, cp, err := journal.Open(r.srv, journal.Options{}).Take(t.Context(), src, r.m.owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Commit(t.Context(), *cp, journal.Cargo{}); err != nil {
+		t.Fatal(err)
+	}
+	r.put("k", numbers("r", 20)...)
+	r.drain()
+	if p := r.status().Shards[0].Problem; p != "" {
+		t.Errorf("problem: %s", p)
+	}
+}
+
 // MECHANISMS, Journal: a commit of another epoch fences: the shard stops and
 // says so.
 func TestAShardThatAnotherHasTakenStops(t *testing.T) {

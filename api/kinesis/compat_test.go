@@ -54,7 +54,7 @@ func page() string {
 Generated from the tests of api/kinesis by ` + "`go generate ./api/kinesis`" + `; do not edit. What is said to work has been called with success by them: each
 operation and each of its parameters. Names, constraints and errors are those of botocore 1.43.11; texts of errors AWS's own where they have been recorded.
 
-- Protocols: AWS JSON 1.1 and CBOR 1.1, over HTTP/1.1 and over HTTP/2 with prior knowledge.
+- Protocols: AWS JSON 1.1, CBOR 1.1 and RPC v2 CBOR, bodies gzipped or not, over HTTP/1.1 and over HTTP/2 with prior knowledge.
 - A stream is named by StreamName, by StreamARN or by StreamId; by several if they agree. SDKs send calls that name a StreamId to a host of AWS's even when an endpoint
   is set: give them an endpoint resolver instead.
 - Account and region are those of the credentials: the account is the access key id if that has twelve digits, else 000000000000. ARNs of another account are

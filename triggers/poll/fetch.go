@@ -11,7 +11,6 @@ import (
 
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/runtime"
-	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
@@ -75,6 +74,8 @@ func (r *reading) read(ctx context.Context) fetched {
 	out := fetched{asked: r.asked}
 	got := shard.Fetched{From: r.asked.From}
 	at, bytes := r.asked.From, 0
+	known := lately.Get().(*buckets)
+	defer lately.Put(known)
 	var f *log.Frame
 	for len(got.Records) < r.asked.Records && bytes < r.asked.Bytes {
 		var err error
@@ -106,7 +107,7 @@ func (r *reading) read(ctx context.Context) fetched {
 			size := len(rec.Data) + len(rec.Key)
 			bytes += size
 			one := shard.Record{
-				Number: f.First + uint64(i), Bucket: stream.Bucket(rec.Key), Arrival: rec.Arrival,
+				Number: f.First + uint64(i), Bucket: known.of(rec.Key), Arrival: rec.Arrival,
 				Size: int32(r.sizer.Size(rec.Key, len(rec.Data))), Pinned: int32(size),
 			}
 			if r.deaggregate {

@@ -22,6 +22,8 @@ const (
 	TypeBadEmits     = "Emit.Invalid"            // ours: it emitted what it may not, or nobody can read
 	TypeThrottled    = "Throttled"               // ours
 	TypeNotFound     = "Function.NotFound"       // ours
+	TypePending      = "Function.Pending"        // ours: its code is being compiled
+	TypeFailed       = "Function.Failed"         // ours: its code cannot run here
 	TypeInternal     = "Wasmill.Internal"        // ours
 )
 

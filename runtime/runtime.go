@@ -88,6 +88,9 @@ type Invocation struct {
 	PartialReplies bool
 	// Source names who asked, for logs and history: a trigger's name or "invoke".
 	Source string
+	// Qualifier is the version or alias that was asked for, which the pool fills in;
+	// empty: none was.
+	Qualifier string
 }
 
 // Result is how it went.

@@ -64,12 +64,25 @@ type Reply struct {
 // scratch are buffers of JSON events.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
+// invoked is the ARN by which a version was called (AWS: invokedFunctionArn), from its own: that of
+// the alias, if it was called by one.
+func invoked(arn, qualifier string) string {
+	if qualifier == "" {
+		return arn
+	}
+	base := arn
+	if parts := strings.SplitN(arn, ":", 8); len(parts) == 8 {
+		base = strings.TrimSuffix(arn, ":"+parts[7])
+	}
+	return base + ":" + qualifier
+}
+
 // Converse runs inv on anything that exchanges messages, called by abi: it
 // encodes the batch or payload, asks again with JSON when the guest does not
 // understand the batch, and makes a result of the reply. arn is the function's.
 func Converse(ctx context.Context, abi functions.ABI, arn string, inv *runtime.Invocation, exchange func(context.Context, Request) Reply) (res runtime.Result) {
 	deadline, _ := ctx.Deadline()
-	h := runtime.BatchHeader{RequestID: inv.ID, FunctionARN: arn, Deadline: deadline, PartialReplies: inv.PartialReplies}
+	h := runtime.BatchHeader{RequestID: inv.ID, FunctionARN: invoked(arn, inv.Qualifier), Deadline: deadline, PartialReplies: inv.PartialReplies}
 	ask := func(q Request) (Reply, bool) {
 		q.ID, q.Deadline = inv.ID, deadline
 		r := exchange(ctx, q)
@@ -174,9 +187,6 @@ func answer(res *runtime.Result, inv *runtime.Invocation, reply runtime.Reply) {
 	}
 	if reply.HasState && inv.Batch != nil && inv.Batch.Window != nil && res.Outcome == runtime.Done {
 		res.State = append([]byte{}, reply.State...)
-	}
-	if reply.HasState && inv.Batch != nil && res.Outcome == runtime.Done {
-		res.State = bytes.Clone(reply.State)
 	}
 }
 

@@ -317,3 +317,20 @@ func TestCommand(t *testing.T) {
 		t.Errorf("log %q", l.lines[0])
 	}
 }
+
+// AWS: the context's invokedFunctionArn is what the caller named.
+func TestInvokedARNIsTheOneThatWasCalled(t *testing.T) {
+	const base = "arn:aws:lambda:us-east-1:000000000000:function:f"
+	for _, tt := range []struct{ arn, qualifier, want string }{
+		{base, "", base},
+		{base, "$LATEST", base + ":$LATEST"},
+		{base, "live", base + ":live"},
+		{base + ":3", "3", base + ":3"},
+		{base + ":3", "live", base + ":live"},
+		{base + ":3", "", base + ":3"},
+	} {
+		if got := invoked(tt.arn, tt.qualifier); got != tt.want {
+			t.Errorf("invoked(%s, %q) = %s, want %s", tt.arn, tt.qualifier, got, tt.want)
+		}
+	}
+}

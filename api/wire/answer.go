@@ -15,7 +15,8 @@ import (
 // Appender may be implemented by answers that write themselves faster than reflection
 // does.
 type Appender interface {
-	// AppendAnswer appends the whole answer to b; ok = false leaves it to reflection.
+	// AppendAnswer appends the whole answer to b; ok = false leaves it to reflection. It is
+	// not asked for XML.
 	AppendAnswer(b []byte, f Format) (out []byte, ok bool)
 }
 

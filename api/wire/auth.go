@@ -109,17 +109,36 @@ func authenticate(r *http.Request, query url.Values) *Error {
 }
 
 // identify fills in whose call it is.
-func (h *Handler) identify(c *Call, by identity) {
-	c.Account, c.Region = h.opts.Account, h.opts.Region
+func (h *Handler) identify(c *Call, r *http.Request, query url.Values, by identity) {
+	if c.Session = r.Header.Get("X-Amz-Security-Token"); c.Session == "" {
+		c.Session = query.Get("X-Amz-Security-Token")
+	}
+	c.Account, c.Region, c.Host = h.opts.Account, h.opts.Region, r.Host
 	if by.region != "" {
 		c.Region = by.region
 	}
-	if isAccount(by.key) {
-		c.Account = by.key
+	if account := accountOf(by.key); account != "" {
+		c.Account = account
 	}
-	if name, ok := strings.CutPrefix(by.key, functionKey); ok {
+	if h.opts.Caller != nil {
+		c.Function = h.opts.Caller(r.RemoteAddr)
+	} else if name, ok := strings.CutPrefix(by.key, functionKey); ok {
 		c.Function = name
 	}
+}
+
+// SessionKey is an access key id of temporary credentials that carries an account on.
+func SessionKey(account string) string { return "ASIA" + account + "TEMP" }
+
+// accountOf is the account that an access key id names: it is one, or carries one on.
+func accountOf(key string) string {
+	if inner, ok := strings.CutPrefix(key, "ASIA"); ok && strings.HasSuffix(inner, "TEMP") {
+		key = inner[:len(inner)-len("TEMP")]
+	}
+	if isAccount(key) {
+		return key
+	}
+	return ""
 }
 
 func isAccount(s string) bool {

@@ -91,8 +91,7 @@ var unzippers sync.Pool // of *gzip.Reader
 
 // readBody reads a request's body, unpacked. The caller recycles it, and gives its room
 // back.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Error) {
-	most := h.opts.MaxBody
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, *Error) {
 	tooLarge := &Error{Code: codeTooLarge, Status: http.StatusRequestEntityTooLarge, Message: "The request body is larger than " + size(most) + "."}
 	if r.ContentLength > most {
 		return nil, tooLarge

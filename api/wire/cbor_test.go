@@ -140,7 +140,7 @@ func TestTimesAreWrittenAndReadInTheUnitOfTheFormat(t *testing.T) {
 			t.Errorf("%d: %s, %v; want %s", ms, b, err, want)
 		}
 	}
-	s := Structure(Member{"T", Timestamp(), true})
+	s := Structure(Member{Name: "T", Shape: Timestamp(), Required: true})
 	want := time.UnixMilli(1441215410867)
 	for _, tt := range []struct {
 		f    Format

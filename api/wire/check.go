@@ -25,12 +25,21 @@ func Length(s string) int {
 	return n
 }
 
+// check finds what is wrong with an operation's input whose types are right.
+func (s *Service) check(op *Operation, in Values) *Error {
+	err := check(op.Input, in, s.Terse)
+	if err != nil && s.Invalid != "" {
+		err.Code = s.Invalid
+	}
+	return err
+}
+
 // check finds what is wrong with input whose types are right.
-func check(s *Shape, in Values) *Error {
+func check(s *Shape, in Values, terse bool) *Error {
 	if s == nil {
 		return nil
 	}
-	var c checker
+	c := checker{terse: terse}
 	c.members("", s, in)
 	if len(c.problems) == 0 {
 		return nil
@@ -42,7 +51,10 @@ func check(s *Shape, in Values) *Error {
 	return Errorf(codeValidation, "%d validation %s detected: %s", len(c.problems), noun, strings.Join(c.problems, "; "))
 }
 
-type checker struct{ problems []string }
+type checker struct {
+	problems []string
+	terse    bool // see [Service]
+}
 
 func (c *checker) full() bool { return len(c.problems) >= maxProblems }
 
@@ -50,11 +62,15 @@ func (c *checker) fail(path string, s *Shape, v any, format string, args ...any)
 	if c.full() {
 		return
 	}
-	value := "null"
-	if v != nil {
-		value = "'" + bounded(print(s, v)) + "'"
+	value := "null "
+	switch {
+	case v == nil:
+	case c.terse:
+		value = ""
+	default:
+		value = "'" + bounded(print(s, v)) + "' "
 	}
-	c.problems = append(c.problems, "Value "+value+" at '"+path+"' failed to satisfy constraint: "+fmt.Sprintf(format, args...))
+	c.problems = append(c.problems, "Value "+value+"at '"+path+"' failed to satisfy constraint: "+fmt.Sprintf(format, args...))
 }
 
 func (c *checker) members(path string, s *Shape, in Values) {
@@ -129,7 +145,7 @@ func (c *checker) elements(path string, s *Shape, v []any) {
 		return
 	}
 	if !s.Elem.allFit(slices.Values(v)) {
-		c.fail(path, s, v, "Member must satisfy constraint: [%s]", s.Elem.rules())
+		c.fail(path, s, v, "Member must satisfy constraint: [%s]", s.Elem.rules(c.terse))
 	}
 }
 
@@ -142,7 +158,7 @@ func (c *checker) entries(path string, s *Shape, v Values) {
 			}
 		}
 	}) {
-		c.fail(path, s, v, "Map keys must satisfy constraint: [%s]", s.Key.rules())
+		c.fail(path, s, v, "Map keys must satisfy constraint: [%s]", s.Key.rules(c.terse))
 	}
 	if s.Elem.Kind.holds() {
 		for _, key := range keys {
@@ -157,7 +173,7 @@ func (c *checker) entries(path string, s *Shape, v Values) {
 			}
 		}
 	}) {
-		c.fail(path, s, v, "Map value must satisfy constraint: [%s]", s.Elem.rules())
+		c.fail(path, s, v, "Map value must satisfy constraint: [%s]", s.Elem.rules(c.terse))
 	}
 }
 
@@ -174,7 +190,7 @@ func (s *Shape) allFit(all func(func(any) bool)) bool {
 }
 
 // rules are all that is asked of elements, keys or values that hold no others.
-func (s *Shape) rules() string {
+func (s *Shape) rules(terse bool) string {
 	var out []string
 	if s.Min != math.MinInt64 || s.Max != math.MaxInt64 {
 		of, most := "length", min(s.Max, math.MaxInt32)
@@ -190,7 +206,7 @@ func (s *Shape) rules() string {
 	if s.Enum != nil {
 		out = append(out, s.enumRule())
 	}
-	if out == nil {
+	if out == nil || terse {
 		out = append(out, "Member must not be null")
 	}
 	return strings.Join(out, ", ")

@@ -94,6 +94,9 @@ func (f *fault) answer() *Error {
 	if slices.Contains(serverErrors, f.Error) {
 		e.Status = 500
 	}
+	if f.Error == "TooManyRequestsException" { // Lambda's
+		e.Status = 429
+	}
 	if strings.HasPrefix(f.Error, "ServiceUnavailable") || f.Error == "SlowDown" {
 		e.Status = 503
 	}

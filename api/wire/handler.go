@@ -12,13 +12,13 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"net/http"
@@ -26,7 +26,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +35,7 @@ import (
 type Handler struct {
 	opts     Options
 	ops      map[*Service]map[string]*Operation
+	paths    map[*Service]*paths    // of those that are REST
 	upstream *httputil.ReverseProxy // nil: none
 	id       string                 // tells this handler from others that forward
 	room     room
@@ -59,7 +59,7 @@ func New(opts Options) (*Handler, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	h := &Handler{opts: opts, ops: map[*Service]map[string]*Operation{}, id: uuid.NewString(), room: room{most: opts.MaxMemory}}
+	h := &Handler{opts: opts, ops: map[*Service]map[string]*Operation{}, paths: map[*Service]*paths{}, id: uuid.NewString(), room: room{most: opts.MaxMemory}}
 	for _, s := range opts.Services {
 		h.ops[s] = map[string]*Operation{}
 		for _, op := range s.Ops {
@@ -67,6 +67,9 @@ func New(opts Options) (*Handler, error) {
 				panic(fmt.Sprintf("wire: operation %s.%s: want it once, with Do or Stream", s.Name, op.Name))
 			}
 			h.ops[s][op.Name] = op
+		}
+		if s.REST {
+			h.paths[s] = pathsOf(s)
 		}
 	}
 	if opts.Faults != nil {
@@ -102,7 +105,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if x.begun {
 				panic(http.ErrAbortHandler) // the client must not take a part for the whole
 			}
-			x.fail(&Error{Code: codeInternal, Status: http.StatusInternalServerError})
+			x.fail(x.internal(nil))
 		}
 	}()
 	x.serve()
@@ -158,15 +161,18 @@ func (x *exchange) serve() {
 		return
 	}
 	x.form = bareXML
-	if r.Method != http.MethodPost {
+	x.detect()
+	if e := x.misled(query); e != nil {
 		x.drain()
-		x.fail(&Error{Code: codeDenied, Status: http.StatusForbidden, Message: noOperation})
+		x.fail(e)
 		return
 	}
-	x.detect()
-	body, err := x.h.readBody(x.w, r)
+	body, err := x.h.readBody(x.w, r, x.mostBody())
 	if err != nil {
 		x.form = inFormat
+		if err.Code == codeTooLarge && x.format == RESTJSON { // npm node-lambda, issue 123
+			err.Message = fmt.Sprintf("Request must be smaller than %d bytes for the %s operation", x.mostBody(), x.to.opName)
+		}
 		if !x.drain() {
 			x.w.Header().Set("Connection", "close") // the rest of the body is not worth reading
 		}
@@ -178,6 +184,32 @@ func (x *exchange) serve() {
 	if given := x.answer(body, query, by); r.Context().Err() == nil && !errors.Is(given, context.Canceled) && !errors.Is(given, context.DeadlineExceeded) {
 		recycle(body)
 	}
+}
+
+// misled is what is wrong with a request before its body is looked at.
+func (x *exchange) misled(query url.Values) *Error {
+	if x.to.form && x.r.Method == http.MethodGet {
+		x.byForm(nil, query)
+	}
+	switch {
+	case x.format == RESTJSON:
+		return x.unrouted()
+	case x.format == QueryXML && x.form == inFormat:
+		return nil
+	case x.r.Method != http.MethodPost:
+		x.form = bareXML
+		return &Error{Code: codeDenied, Status: http.StatusForbidden, Message: noOperation}
+	}
+	return nil
+}
+
+// mostBody is the largest body that this request may have.
+func (x *exchange) mostBody() int64 {
+	most := cmp.Or(x.to.service.MaxBody, x.h.opts.MaxBody)
+	if op := x.to.operation; op != nil && op.MaxBody > 0 {
+		most = op.MaxBody
+	}
+	return most
 }
 
 // mostDrained is how much of a body is read only for the client's sake.
@@ -230,6 +262,14 @@ func (x *exchange) head() (done bool) {
 
 // detect finds out the protocol.
 func (x *exchange) detect() {
+	if s := x.to.service; s != nil && s.REST {
+		x.form, x.format = inFormat, RESTJSON
+		return
+	}
+	if s := x.to.service; s != nil && s.Query != "" && x.to.opName == "" && !x.to.form {
+		x.form, x.format = inFormat, QueryXML
+		return
+	}
 	known := true
 	switch kind := mediaType(x.r); {
 	case x.to.rpc:
@@ -253,7 +293,7 @@ func (x *exchange) detect() {
 }
 
 func (s *Service) formats() []Format {
-	if s.Formats == nil {
+	if s.Formats == nil && s.Target != "" {
 		return []Format{JSON11, CBOR11, RPCv2CBOR}
 	}
 	return s.Formats
@@ -264,6 +304,15 @@ func (s *Service) formats() []Format {
 // The order is AWS's (npm kinesalite, index.js): what is wrong with the body comes before
 // what is wrong with the credentials.
 func (x *exchange) answer(body []byte, query url.Values, by identity) error {
+	if x.to.form {
+		x.byForm(body, query)
+	}
+	switch {
+	case x.form == inFormat && x.format == RESTJSON:
+		return x.answerREST(body, query, by)
+	case x.form == inFormat && x.format == QueryXML:
+		return x.answerQuery(body, query, by)
+	}
 	op := x.to.operation
 	rpc := x.to.rpc && x.form == inFormat
 	if len(body) == 0 && !rpc {
@@ -316,11 +365,11 @@ func (x *exchange) answer(body []byte, query url.Values, by identity) error {
 		x.fail(err)
 		return nil
 	}
-	x.h.identify(c, by)
+	x.h.identify(c, x.r, query, by)
 	if !decoded {
 		in, err := read(x.format, op.Input, body)
 		if err == nil {
-			err = check(op.Input, in)
+			err = x.to.service.check(op, in)
 		}
 		if err != nil {
 			x.fail(err)
@@ -328,9 +377,15 @@ func (x *exchange) answer(body []byte, query url.Values, by identity) error {
 		}
 		c.In = in
 	}
+	return x.perform(c)
+}
+
+// perform has the operation answer a request with which all is well.
+func (x *exchange) perform(c *Call) error {
 	// Faults come after everything that is wrong with the request itself, as throttling
 	// does on AWS: a client under test gets an injected error only where it would have
 	// been served, and can rely on nothing having happened.
+	op := x.to.operation
 	if err := x.h.opts.Faults.Before(x.r.Context(), x.to.service.Name, op.Name); err != nil {
 		x.fail(err)
 		return nil
@@ -358,98 +413,4 @@ func (x *exchange) wellFormed(body []byte) bool {
 	}
 	major := body[0] >> 5
 	return (major == cborMap || major == cborList) && cborEnd(body, 0, 0) == len(body)
-}
-
-// known is an error that can be shown. All others are wasmill's own trouble.
-func (x *exchange) known(err error) *Error {
-	e, ok := errors.AsType[*Error](err)
-	if !ok {
-		e = &Error{Code: codeInternal, Status: http.StatusInternalServerError, Cause: err}
-	}
-	switch {
-	case x.r.Context().Err() != nil: // nobody is there to read the answer
-	case !ok:
-		x.h.opts.Logger.Error("a request failed", "request", x.id, "operation", x.name(), "error", err)
-	case e.status() >= http.StatusInternalServerError:
-		x.h.opts.Logger.Warn("a request could not be served", "request", x.id, "operation", x.name(), "error", err, "cause", e.Cause)
-	case e.Cause != nil:
-		x.h.opts.Logger.Debug("a request was refused", "request", x.id, "operation", x.name(), "error", err, "cause", e.Cause)
-	}
-	return e
-}
-
-// succeed sends an answer.
-func (x *exchange) succeed(out any) {
-	var b []byte
-	if out != nil {
-		size := roomFor(sizeOf(out))
-		if !x.h.room.take(size) {
-			x.fail(x.known(busy()))
-			return
-		}
-		defer x.h.room.give(size)
-		var err error
-		if b, err = appendAnswer(buffer(size), x.format, out); err != nil {
-			x.fail(x.known(err))
-			return
-		}
-	}
-	x.w.Header().Set("Content-Type", x.format.ContentType())
-	if x.send(http.StatusOK, b) == nil {
-		recycle(b) // else HTTP/2 may be about to write it yet, though its stream is closed
-	}
-}
-
-// fail sends an error.
-func (x *exchange) fail(e *Error) {
-	head := x.w.Header()
-	var b []byte
-	switch x.form {
-	case bareXML:
-		b = bareError(e)
-		head["Content-Type"] = nil // nor does AWS
-	case oldJSON:
-		b, _ = json.Marshal(map[string]any{"Output": map[string]string{"__type": "com.amazon.coral.service#" + e.Code}, "Version": "1.0"})
-		head.Set("Content-Type", "application/json")
-	default:
-		var err error
-		if b, err = e.append(nil, x.format); err != nil {
-			x.h.opts.Logger.Error("an error could not be written", "request", x.id, "operation", x.name(), "error", err)
-			b, _ = (&Error{Code: e.Code, Message: e.Message}).append(nil, x.format)
-		}
-		head.Set("Content-Type", x.format.ContentType())
-		if x.format != RPCv2CBOR {
-			head["x-amzn-ErrorType"] = []string{e.Code}
-		}
-	}
-	_ = x.send(e.status(), b)
-}
-
-// sendTime is how long a client may take to fetch a large answer, or over HTTP/2 any.
-const sendTime = time.Minute
-
-func (x *exchange) send(status int, b []byte) error {
-	head := x.w.Header()
-	head.Set("Content-Length", strconv.Itoa(len(b)))
-	if x.format == RPCv2CBOR && x.form == inFormat {
-		head.Set("Smithy-Protocol", "rpc-v2-cbor")
-	}
-	if s := x.to.service; s != nil && s.Checksum {
-		head.Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(b)), 10))
-	}
-	x.begun = true
-	ctl := http.NewResponseController(x.w)
-	if x.r.ProtoMajor >= 2 {
-		// The stream's own, and of small answers too: a client that opens no window has
-		// hundreds of them wait on a connection, without anything that fills up.
-		_ = ctl.SetWriteDeadline(time.Now().Add(sendTime))
-	} else if len(b) > firstRead && ctl.SetWriteDeadline(time.Now().Add(sendTime)) == nil {
-		defer func() {
-			_ = ctl.Flush()                       // what waits in buffers still counts
-			_ = ctl.SetWriteDeadline(time.Time{}) // whatever comes next on the connection
-		}()
-	}
-	x.w.WriteHeader(status)
-	_, err := x.w.Write(b)
-	return err // a client that is gone needs no answer
 }

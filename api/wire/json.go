@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -51,12 +52,12 @@ func (j *jsonSource) next() item {
 		j.at++
 	}
 	text := string(j.body[from:j.at])
-	f, _ := strconv.ParseFloat(text, 64) // out of range: infinite
+	f, ferr := strconv.ParseFloat(text, 64) // out of range: infinite
 	whole, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		whole = truncate(f)
 	}
-	return item{kind: itemNumber, num: f, whole: whole}
+	return item{kind: itemNumber, num: f, whole: whole, tooLarge: ferr != nil}
 }
 
 // truncate is the number without its fraction, or the nearest that an int64 can hold.
@@ -100,6 +101,24 @@ func (j *jsonSource) text() string {
 	var s string
 	_ = json.Unmarshal(raw, &s) // it is valid: j's caller has seen to it
 	return s
+}
+
+// blob reads base64 that is in order, without a copy of its text; else it has not moved.
+func (j *jsonSource) blob() (data []byte, ok bool) {
+	if j.peek() != '"' {
+		return nil, false
+	}
+	at := j.at
+	raw, escaped := j.raw()
+	raw = raw[1 : len(raw)-1]
+	if !escaped && len(raw)%4 == 0 { // no line breaks either: JSON escapes them
+		data = make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
+		if n, err := base64.StdEncoding.Strict().Decode(data, raw); err == nil {
+			return data[:n], true
+		}
+	}
+	j.at = at
+	return nil, false
 }
 
 func (j *jsonSource) more() bool {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"math"
@@ -36,6 +37,8 @@ type item struct {
 	data  []byte  // of itemBytes: part of the body
 	whole int64   // of itemNumber: without its fraction, and the nearest that an int64 can hold
 	num   float64 // of itemNumber and itemBool (0 is false)
+
+	tooLarge bool // an itemNumber that no float64 can hold: num is infinite
 }
 
 type itemKind uint8
@@ -80,6 +83,13 @@ func (r *reader) value(s *Shape) (any, *Error) {
 	if r.values++; r.values > maxValues {
 		return nil, serialization("The request has more than %d values", maxValues)
 	}
+	if s.Kind == KindBlob {
+		if j, ok := r.source.(*jsonSource); ok { // the code of a function has megabytes
+			if data, ok := j.blob(); ok {
+				return data, nil
+			}
+		}
+	}
 	it := r.next()
 	if it.kind == itemNull {
 		return nil, nil
@@ -93,6 +103,8 @@ func (r *reader) value(s *Shape) (any, *Error) {
 		return r.list(s, it)
 	case KindBlob:
 		return blob(it)
+	case KindDouble:
+		return double(it)
 	case KindBoolean:
 		return boolean(it)
 	case KindTimestamp:
@@ -145,7 +157,7 @@ func (r *reader) structure(s *Shape, it item) (any, *Error) {
 
 func (s *Shape) member(name string) *Member {
 	for i := range s.Members {
-		if s.Members[i].Name == name {
+		if cmp.Or(s.Members[i].Key, s.Members[i].Name) == name {
 			return &s.Members[i]
 		}
 	}
@@ -241,6 +253,22 @@ func boolean(it item) (any, *Error) {
 		return nil, serialization("'%s' can not be converted to an Boolean", bounded(text))
 	}
 	return nil, it.unfit("Boolean")
+}
+
+func double(it item) (any, *Error) {
+	switch {
+	case it.kind == itemNumber && it.tooLarge:
+		return nil, serialization("The number is out of the range of a Double")
+	case it.kind == itemNumber:
+		return it.num, nil
+	case it.kind == itemText && it.text == "NaN":
+		return math.NaN(), nil
+	case it.kind == itemText && it.text == "Infinity":
+		return math.Inf(1), nil
+	case it.kind == itemText && it.text == "-Infinity":
+		return math.Inf(-1), nil
+	}
+	return nil, it.unfit("Double")
 }
 
 func (r *reader) timestamp(it item) (any, *Error) {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -14,11 +15,14 @@ type route struct {
 	opName    string // as asked for
 	rpc       bool   // RPC v2
 	foreign   string // what the request calls the service that is none of ours
+	path      *place // of a REST operation
+	form      bool   // nothing but the form that is its body may tell: see [Handler.byForm]
 }
 
 // route decides by X-Amz-Target, then by the path of RPC v2, then by the credential scope,
-// then by Host. What says nothing of all this is for the first service: AWS has a host
-// for each service, and answers such requests too.
+// then by Host, then by a path that some service's operation has. What says nothing of all
+// this is for the first service: AWS has a host for each service, and answers such requests
+// too.
 //
 // The target comes first because services share scopes: DynamoDB Streams is signed as
 // dynamodb.
@@ -30,21 +34,54 @@ func (h *Handler) route(r *http.Request, by identity) route {
 	if prefix, op, ok := rpcPath(r); ok {
 		return h.to(prefix, op, route{rpc: true, foreign: prefix})
 	}
-	if by.service != "" {
-		return h.named(by.service)
+	name := by.service
+	if name == "" {
+		name = hostService(r.Host)
 	}
-	if name := hostService(r.Host); name != "" {
-		return h.named(name)
+	if name != "" {
+		rt := h.named(name)
+		if s := rt.service; s != nil && s.REST {
+			rt.at(h.paths[s].find(r))
+		}
+		return rt
+	}
+	var rest route // of the first REST service
+	for _, s := range h.opts.Services {
+		p := h.paths[s].find(r)
+		if p == nil {
+			continue
+		}
+		rt := route{service: s}
+		if rt.at(p); p.known() {
+			return rt
+		}
+		if rest.service == nil {
+			rest = rt
+		}
+	}
+	if h.upstream == nil && rest.service != nil && restPath.MatchString(r.URL.Path) {
+		return rest // to be told that there is no such path
 	}
 	if h.upstream != nil && (r.URL.Path != "/" || isForm(r)) {
 		return route{foreign: "this path"} // of a REST service, without credentials
 	}
-	return h.named("")
+	rt := h.named("")
+	rt.form = isForm(r) || r.URL.RawQuery != ""
+	return rt
+}
+
+// restPath is how AWS's REST services begin their paths: with a version.
+var restPath = regexp.MustCompile(`\A/20\d\d-\d\d-\d\d/`)
+
+func (rt *route) at(p *place) {
+	if rt.path = p; p.op != nil {
+		rt.operation, rt.opName = p.op.Operation, p.op.Name
+	}
 }
 
 func (h *Handler) to(prefix, op string, rt route) route {
 	for _, s := range h.opts.Services {
-		if s.Target == prefix {
+		if s.Target == prefix && s.Target != "" {
 			rt.service, rt.opName, rt.operation = s, op, h.ops[s][op]
 			break
 		}

@@ -19,6 +19,7 @@ const (
 	KindTimestamp
 	KindList
 	KindMap
+	KindDouble
 )
 
 // Shape is the type of a member and what AWS asks of its values. Operations' tables are
@@ -28,7 +29,7 @@ type Shape struct {
 	// Min and Max bound a number's value, or the length of anything else: characters,
 	// bytes, elements or entries. Unbounded are math.MinInt64 and math.MaxInt64.
 	Min, Max int64
-	Pattern  string   // a string as a whole must match it (RE2, printed as it stands)
+	Pattern  string   // a string as a whole must match it (RE2 but for [Shape.Matching], printed as it stands)
 	Enum     []string // the values a string may have, in the order AWS prints
 	Members  []Member // of a structure
 	Elem     *Shape   // of a list; a map's values
@@ -45,6 +46,10 @@ type Member struct {
 	Name     string
 	Shape    *Shape
 	Required bool // null and missing are refused
+	// In is where a REST operation's member travels, and Key its name there, or in the body,
+	// if that is not Name.
+	In  Place
+	Key string
 }
 
 func length(kind Kind, low, high int64) *Shape {
@@ -63,8 +68,15 @@ func String(low, high int64, pattern string) *Shape {
 	s := length(KindString, low, high)
 	s.Pattern = pattern
 	if pattern != "" {
-		s.pattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A(?:` + pattern + `)\z`) })
+		s.Matching(pattern)
 	}
+	return s
+}
+
+// Matching has a string match another expression than the one that is printed: AWS's may look
+// around, and RE2 does not.
+func (s *Shape) Matching(re2 string) *Shape {
+	s.pattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A(?:` + re2 + `)\z`) })
 	return s
 }
 
@@ -91,6 +103,10 @@ func Integer(bounds ...int64) *Shape { return number(KindInteger, bounds) }
 
 // Long has 64 bits. Bounds as with Integer.
 func Long(bounds ...int64) *Shape { return number(KindLong, bounds) }
+
+// Double is a floating-point number. NaN and the infinities are such numbers too, where the
+// protocol has them.
+func Double() *Shape { return length(KindDouble, 0, 0) }
 
 // Boolean is true or false.
 func Boolean() *Shape { return length(KindBoolean, 0, 0) }

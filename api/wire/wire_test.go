@@ -17,7 +17,7 @@ import (
 )
 
 // testName is Kinesis' constraint of a stream's name.
-var testName = Member{"StreamName", String(1, 128, "[a-zA-Z0-9_.-]+"), true}
+var testName = Member{Name: "StreamName", Shape: String(1, 128, "[a-zA-Z0-9_.-]+"), Required: true}
 
 // testService is a small Kinesis. Its tables are those that npm kinesalite has recorded
 // (validations).
@@ -32,21 +32,21 @@ func testService() *Service {
 		}},
 		{Name: "DeleteStream", Input: Structure(testName), Do: func(ctx context.Context, c *Call) (any, error) { return nil, nil }},
 		{Name: "CreateStream", Do: echo, Input: Structure(
-			Member{"ShardCount", Integer(1, 100000), true}, testName,
-			Member{"Enforce", Boolean(), false}, Member{"Since", Timestamp(), false}, Member{"Big", Long(), false})},
+			Member{Name: "ShardCount", Shape: Integer(1, 100000), Required: true}, testName,
+			Member{Name: "Enforce", Shape: Boolean()}, Member{Name: "Since", Shape: Timestamp()}, Member{Name: "Big", Shape: Long()})},
 		{Name: "PutRecords", Do: echo, Input: Structure(
-			Member{"Records", List(Structure(
-				Member{"PartitionKey", String(1, 256, ""), true},
-				Member{"ExplicitHashKey", String(0, 0, `0|([1-9]\d{0,38})`), false},
-				Member{"Data", Blob(0, 1048576), true},
-			).Printed("com.amazonaws.kinesis.v20131202.PutRecordsRequestEntry@c965e310"), 1, 500), true}, testName)},
+			Member{Name: "Records", Shape: List(Structure(
+				Member{Name: "PartitionKey", Shape: String(1, 256, ""), Required: true},
+				Member{Name: "ExplicitHashKey", Shape: String(0, 0, `0|([1-9]\d{0,38})`)},
+				Member{Name: "Data", Shape: Blob(0, 1048576), Required: true},
+			).Printed("com.amazonaws.kinesis.v20131202.PutRecordsRequestEntry@c965e310"), 1, 500), Required: true}, testName)},
 		{Name: "AddTagsToStream", Do: echo, Input: Structure(
-			Member{"Tags", Map(String(1, 128, ""), String(0, 256, ""), 1, 10), true}, testName)},
+			Member{Name: "Tags", Shape: Map(String(1, 128, ""), String(0, 256, ""), 1, 10), Required: true}, testName)},
 		{Name: "RemoveTagsFromStream", Do: echo, Input: Structure(
-			Member{"TagKeys", List(String(1, 128, ""), 1, 10), true}, testName)},
+			Member{Name: "TagKeys", Shape: List(String(1, 128, ""), 1, 10), Required: true}, testName)},
 		{Name: "GetShardIterator", Do: echo, Input: Structure(
-			Member{"ShardIteratorType", Enum("AFTER_SEQUENCE_NUMBER", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER", "TRIM_HORIZON"), true},
-			Member{"Metrics", List(Enum("IncomingBytes", "ALL"), 1, 7), false})},
+			Member{Name: "ShardIteratorType", Shape: Enum("AFTER_SEQUENCE_NUMBER", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER", "TRIM_HORIZON"), Required: true},
+			Member{Name: "Metrics", Shape: List(Enum("IncomingBytes", "ALL"), 1, 7)})},
 		{Name: "Fail", Do: func(ctx context.Context, c *Call) (any, error) { return nil, errors.New("disk on fire") }},
 		{Name: "Panic", Do: func(ctx context.Context, c *Call) (any, error) { panic("a bug") }},
 		{Name: "NotFound", Do: func(ctx context.Context, c *Call) (any, error) {
@@ -119,7 +119,10 @@ const (
 
 // ask sends one request to a handler. Signed ones get headers of credentials.
 func ask(h http.Handler, method, target string, head map[string]string, body string) *http.Response {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	return askRequest(h, httptest.NewRequest(method, target, strings.NewReader(body)), head)
+}
+
+func askRequest(h http.Handler, r *http.Request, head map[string]string) *http.Response {
 	for name, value := range head {
 		r.Header.Set(name, value)
 	}
@@ -224,6 +227,28 @@ func TestRegionAndAccountComeFromTheCredentials(t *testing.T) {
 	}
 }
 
+func TestACallSaysWhichFunctionAndWhichHostItIsOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		caller func(string) string
+		want   string
+	}{
+		"by its credentials":       {nil, "AKIDEXAMPLE example.test:99"},
+		"by its connection":        {func(address string) string { return "at " + address }, "at 192.0.2.1:1234 example.test:99"},
+		"nobody on the connection": {func(string) string { return "" }, " example.test:99"},
+	} {
+		var got string
+		h := testHandler(t, Options{Caller: tt.caller, Services: []*Service{{Name: "kinesis", Target: "Kinesis_20131202", Signing: "kinesis", Ops: []*Operation{{
+			Name: "Who", Do: func(_ context.Context, c *Call) (any, error) { got = c.Function + " " + c.Host; return nil, nil },
+		}}}}})
+		head := jsonHead("Who")
+		head["Authorization"] = strings.Replace(head["Authorization"], "Credential=", "Credential=wasmill-", 1)
+		head["Host"] = "example.test:99"
+		if r := ask(h, "POST", "/", head, "{}"); r.StatusCode != http.StatusOK || got != tt.want {
+			t.Errorf("%s: %d, %q, want %q", name, r.StatusCode, got, tt.want)
+		}
+	}
+}
+
 func TestTroubleOfOursIsLoggedAndNotTold(t *testing.T) {
 	for _, op := range []string{"Fail", "Panic"} {
 		var log bytes.Buffer
@@ -255,6 +280,28 @@ func TestDynamoDBsClientsGetJSON10AndChecksums(t *testing.T) {
 		if got != want || r.Header.Get("Content-Type") != "application/x-amz-json-1.0" || r.Header.Get("X-Amz-Crc32") != fmt.Sprint(crc32.ChecksumIEEE([]byte(want))) {
 			t.Errorf("%s: %s %v", op, got, r.Header)
 		}
+	}
+}
+
+func TestAServiceMayHaveItsOwnWordsForWhatIsInvalid(t *testing.T) {
+	s := testService()
+	s.Invalid, s.Terse = "InvalidParameterException", true
+	r := call(testHandler(t, Options{Services: []*Service{s}}), "DeleteStream", `{"StreamName":"a b"}`)
+	want := `{"__type":"InvalidParameterException","message":"1 validation error detected: Value at 'streamName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"}`
+	if got := text(t, r); got != want || headerOf(r, "x-amzn-ErrorType") != "InvalidParameterException" {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// What is printed may look around; what matches may not.
+func TestAPatternMayBePrintedOtherwise(t *testing.T) {
+	shape := String(1, 10, `(?!^[0-9]+$)([a-z0-9]+)`).Matching(`[a-z0-9]*[a-z][a-z0-9]*`)
+	in := Structure(Member{Name: "Name", Shape: shape})
+	if err := check(in, Values{"Name": "a1"}, false); err != nil {
+		t.Error(err)
+	}
+	if err := check(in, Values{"Name": "11"}, false); err == nil || !strings.HasSuffix(err.Message, "pattern: (?!^[0-9]+$)([a-z0-9]+)") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -78,6 +78,9 @@ type Door struct {
 	mu      sync.Mutex
 	open    int
 	version map[string]int // function's incarnation and version -> connections
+	// callers are the functions that have, or last had, a connection to Behind, by its
+	// address on our side. There are as many as ports at most.
+	callers map[netip.AddrPort]string
 }
 
 // New returns a door. It panics if the endpoint is not host:port, since it is ours.
@@ -90,7 +93,7 @@ func New(o Options) *Door {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{o: o, version: make(map[string]int), roots: sync.OnceValue(systemRoots)}
+	d := &Door{o: o, version: make(map[string]int), callers: make(map[netip.AddrPort]string), roots: sync.OnceValue(systemRoots)}
 	d.names = names{resolver: o.Resolver, known: make(map[string]*lookup)}
 	d.given = given{functions: make(map[string]*gifts)}
 	if o.Roots != nil {
@@ -137,7 +140,29 @@ func (d *Door) dial(ctx context.Context, v functions.Version, address string) (n
 		release()
 		return nil, err
 	}
+	if addressOf(conn.RemoteAddr()) == d.o.Behind {
+		d.mu.Lock()
+		d.callers[addressOf(conn.LocalAddr())] = v.Function
+		d.mu.Unlock()
+	}
 	return &held{TCPConn: conn, release: release}, nil
+}
+
+// Caller is the function whose connection comes to Behind from an address, host:port; "" if
+// it is none that was dialled here. Nothing that the function says of itself is believed.
+func (d *Door) Caller(address string) string {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return ""
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.callers[netip.AddrPortFrom(at.Addr().Unmap(), at.Port())]
+}
+
+func addressOf(a net.Addr) netip.AddrPort {
+	at := a.(*net.TCPAddr).AddrPort() // of a TCP connection
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // through resolves, checks and connects.

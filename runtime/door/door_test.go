@@ -365,6 +365,48 @@ func TestOwnEndpointIsDialledWithoutLeave(t *testing.T) {
 	}
 }
 
+// A function may say what it likes in its requests: who it is tells its connection.
+func TestAConnectionToTheServerIsKnownByItsFunction(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	behind := ln.Addr().(*net.TCPAddr).AddrPort()
+	d := New(Options{Endpoint: "127.0.0.1:1", Behind: behind, Resolver: named(nil)})
+	accepted := func() string {
+		t.Helper()
+		c, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c.RemoteAddr().String()
+	}
+	for _, name := range []string{"f", "g"} {
+		v := function(behind.String())
+		v.Function = name
+		for _, address := range []string{"127.0.0.1:1", behind.String()} {
+			c, err := d.Dial(t.Context(), v, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close() // the ports must not be given out again
+			if got := d.Caller(accepted()); got != name {
+				t.Errorf("%s by %s: the caller is %q", name, address, got)
+			}
+		}
+	}
+	c, err := net.Dial("tcp", behind.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := d.Caller(accepted()); got != "" {
+		t.Errorf("somebody else is %q", got)
+	}
+}
+
 func TestRootsAreTheMachines(t *testing.T) {
 	dir := t.TempDir()
 	one, two := filepath.Join(dir, "one.pem"), filepath.Join(dir, "more", "two.pem")

@@ -12,10 +12,16 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 )
 
-func handle(call struct{ Method, Path, Body string }) (string, error) {
+func handle(call struct {
+	Method, Path, Body string
+	Head               map[string]string
+}) (string, error) {
 	req, err := http.NewRequest(call.Method, os.Getenv("AWS_ENDPOINT_URL")+call.Path, strings.NewReader(call.Body))
 	if err != nil {
 		return "", err
+	}
+	for name, value := range call.Head {
+		req.Header.Set(name, value)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

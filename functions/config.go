@@ -118,6 +118,9 @@ var (
 	variable   = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // as AWS Lambda
 )
 
+// Reserved says whether an environment variable is the runtime's to set.
+func Reserved(variable string) bool { return reserved[variable] }
+
 // reserved are the variables that AWS Lambda lets no function set.
 var reserved = map[string]bool{
 	"_HANDLER": true, "_X_AMZN_TRACE_ID": true,

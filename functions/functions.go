@@ -70,6 +70,8 @@ type Config struct {
 	// versions together, and how many places of the server's it has for itself
 	// (reserved concurrency). Nil: as many as there is room for; 0: none at all.
 	Concurrency *int `json:"concurrency,omitempty"`
+	// Declared is what AWS clients say of it.
+	Declared Declared `json:"declared,omitzero"`
 }
 
 // Isolation says what of an environment an invocation shares with those before it.
@@ -88,6 +90,16 @@ type Code struct {
 	SHA256 string `json:"sha256"` // hex digest of the module
 	Size   int64  `json:"size"`   // bytes
 	ABI    ABI    `json:"abi"`
+	// Package is what the module came in; nil: it came by itself.
+	Package *Package `json:"package,omitempty"`
+}
+
+// Uploaded is what a client gave: the package, or else the module itself.
+func (c Code) Uploaded() Package {
+	if c.Package != nil {
+		return *c.Package
+	}
+	return Package{SHA256: c.SHA256, Size: c.Size}
 }
 
 // Version is a function as it can be invoked. Every version but $LATEST is immutable.
@@ -99,6 +111,13 @@ type Version struct {
 	Code     Code      `json:"code"`
 	Config   Config    `json:"config"`
 	Modified time.Time `json:"modified"`
+	// RevisionID is a UUID, another one with each change.
+	RevisionID string `json:"revisionId,omitempty"`
+	// State, and how the last change came out, with what AWS's clients are told of why.
+	State        State       `json:"state,omitempty"`
+	Reason       string      `json:"reason,omitempty"`
+	Update       UpdateState `json:"update,omitempty"`
+	UpdateReason string      `json:"updateReason,omitempty"`
 }
 
 // ARN is the Amazon resource name of the function, qualified unless it is $LATEST.
@@ -122,4 +141,12 @@ var (
 	ErrInvalid = errors.New("functions: invalid")
 	// ErrCode means the module cannot run here; the text says why and what to do.
 	ErrCode = errors.New("functions: code refused")
+	// ErrBusy means the function's code is being compiled, or never could be, and what was
+	// asked has to wait for that, or for other code.
+	ErrBusy = errors.New("functions: busy")
+	// ErrRevision means the caller expected another revision, or other code: somebody
+	// has changed the function meanwhile.
+	ErrRevision = errors.New("functions: changed meanwhile")
+	// ErrInUse means an alias names the version.
+	ErrInUse = errors.New("functions: in use")
 )

@@ -1,15 +1,14 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,165 +23,202 @@ import (
 // caller's fault; all faults of the configuration are named at once. The
 // warnings are for people.
 func (s *Store) Create(ctx context.Context, name string, code []byte, c functions.Config, progress func(runtime.Progress)) (functions.Version, []string, error) {
+	f, warnings, err := s.wanted(name, c)
+	if err != nil { // before seconds of compiling
+		return functions.Version{}, nil, err
+	}
+	if f.Version.Code, err = s.checked(ctx, code, progress); err != nil {
+		return functions.Version{}, nil, err
+	}
+	if err := s.create(ctx, f, code, progress); err != nil {
+		return functions.Version{}, nil, err
+	}
+	return f.latest(), warnings, nil
+}
+
+// wanted is a new function with a configuration, if it can be one.
+func (s *Store) wanted(name string, c functions.Config) (*function, []string, error) {
 	c = c.WithDefaults()
 	warnings, err := c.Validate()
 	if err := errors.Join(functions.ValidateName(name), err); err != nil {
-		return functions.Version{}, nil, err
-	}
-	taken := func() error {
-		if _, err := s.find(name); err == nil {
-			return fmt.Errorf("%w: function %s", functions.ErrExists, name)
-		}
-		return nil
-	}
-	if err := errors.Join(taken(), s.fits(name, c)); err != nil { // before seconds of compiling
-		return functions.Version{}, nil, err
-	}
-	info, err := s.checked(ctx, code, progress)
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-
-	if err := s.lock(ctx, name); err != nil {
-		return functions.Version{}, nil, err
-	}
-	defer s.unlock()
-	if err := errors.Join(taken(), s.fits(name, c)); err != nil {
-		return functions.Version{}, nil, err
-	}
-	if err := s.code.put(ctx, info.SHA256, code, progress); err != nil {
-		return functions.Version{}, nil, fmt.Errorf("functions: store the code of %s: %w", name, err)
+		return nil, nil, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return functions.Version{}, nil, err
+		return nil, nil, err
 	}
 	f := &function{entry: entry{Version: functions.Version{
-		Function: name, Version: functions.Unpublished, ID: id.String(), Revision: 1,
-		Code: info, Config: clone(c), Modified: now(),
+		Function: name, Version: functions.Unpublished, ID: id.String(), Revision: 1, RevisionID: uuid.NewString(),
+		Config: clone(c), Modified: now(), State: functions.Active, Update: functions.UpdateSuccessful,
 	}}}
-	if f.revision, err = s.defs.Create(ctx, name, f.entry); err != nil {
-		s.failed(ctx, name)
-		return functions.Version{}, nil, fmt.Errorf("functions: create %s: %w", name, err)
+	return f, warnings, s.free(f)
+}
+
+// free says whether there is no function of that name, and room for what f reserves.
+func (s *Store) free(f *function) error {
+	if _, err := s.find(f.Version.Function); err == nil {
+		return fmt.Errorf("%w: function %s", functions.ErrExists, f.Version.Function)
 	}
-	s.set(name, f)
-	return f.latest(), warnings, nil
+	return s.fits(f.Version.Function, f.Version.Config)
+}
+
+// create stores a function that is not there yet.
+func (s *Store) create(ctx context.Context, f *function, code []byte, progress func(runtime.Progress)) error {
+	name := f.Version.Function
+	if err := s.lock(ctx, name); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := s.free(f); err != nil {
+		return err
+	}
+	if err := s.code.put(ctx, f.Version.Code.SHA256, code, progress); err != nil {
+		return fmt.Errorf("functions: store the code of %s: %w", name, err)
+	}
+	return s.commit(ctx, "create", nil, f)
 }
 
 // UpdateCode gives $LATEST other code, as Create does. The same code again
 // changes nothing, not even the revision.
 func (s *Store) UpdateCode(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error) {
-	if _, err := s.find(name); err != nil {
+	f, err := s.find(name)
+	if err == nil {
+		err = f.idle()
+	}
+	if err != nil { // before seconds of compiling
 		return functions.Version{}, nil, err
 	}
 	info, err := s.checked(ctx, code, progress)
 	if err != nil {
 		return functions.Version{}, nil, err
 	}
-	return s.change(ctx, name, func(v *functions.Version) error {
+	v, err := s.change(ctx, name, "", func(f *function) error {
+		if err := f.idle(); err != nil {
+			return err
+		}
 		if err := s.code.put(ctx, info.SHA256, code, progress); err != nil {
 			return fmt.Errorf("functions: store the code of %s: %w", name, err)
 		}
-		v.Code = info
+		f.Version.Code = info
+		f.Version.State, f.Version.Reason = functions.Active, ""
+		f.Version.Update, f.Version.UpdateReason = functions.UpdateSuccessful, ""
 		return nil
 	})
+	return v, nil, err
 }
 
-// UpdateConfig gives $LATEST another configuration, all of it. The same again
-// changes nothing.
-func (s *Store) UpdateConfig(ctx context.Context, name string, c functions.Config) (functions.Version, []string, error) {
-	c = c.WithDefaults()
-	warnings, err := c.Validate()
-	if err != nil {
-		return functions.Version{}, nil, err
-	}
-	v, _, err := s.change(ctx, name, func(v *functions.Version) error {
-		if err := s.fits(name, c); err != nil {
-			return err
+// UpdateConfig gives $LATEST the configuration that edit makes of the one it has;
+// an error of edit is returned as it is. The same again changes nothing. While code is
+// being compiled only concurrency can be changed (ErrBusy). The revision ID is that
+// which $LATEST must have, or empty (ErrRevision).
+func (s *Store) UpdateConfig(ctx context.Context, name, revisionID string, edit func(*functions.Config) error) (functions.Version, []string, error) {
+	var warnings []string
+	v, err := s.change(ctx, name, revisionID, func(f *function) error {
+		c := clone(f.Version.Config)
+		err := edit(&c)
+		if err == nil {
+			warnings, err = s.configure(f, c)
 		}
-		v.Config = clone(c)
-		return nil
+		return err
 	})
 	return v, warnings, err
 }
 
-// change replaces $LATEST by what edit makes of it.
-func (s *Store) change(ctx context.Context, name string, edit func(*functions.Version) error) (functions.Version, []string, error) {
+// configure gives f a configuration, if it can have it.
+func (s *Store) configure(f *function, c functions.Config) (warnings []string, err error) {
+	was := f.Version.Config
+	c = c.WithDefaults()
+	if warnings, err = c.Validate(); err != nil {
+		return nil, err
+	}
+	if err := s.fits(f.Version.Function, c); err != nil {
+		return nil, err
+	}
+	f.Version.Config = clone(c)
+	switch {
+	case !alike(was, c) || was.Description != c.Description:
+		err = f.idle()
+	case !equal(was.Concurrency, c.Concurrency):
+		return warnings, nil // on AWS that is no update
+	}
+	if f.Next == nil && f.Version.State == functions.Active {
+		// An update of code may have failed before: this one is the last now.
+		f.Version.Update, f.Version.UpdateReason = functions.UpdateSuccessful, ""
+	}
+	return warnings, err
+}
+
+// change replaces a function by what edit makes of a copy of it.
+func (s *Store) change(ctx context.Context, name, revisionID string, edit func(*function) error) (functions.Version, error) {
 	if err := s.lock(ctx, name); err != nil {
-		return functions.Version{}, nil, err
+		return functions.Version{}, err
 	}
 	defer s.unlock()
 	f, err := s.find(name)
+	if err == nil {
+		err = f.expects(revisionID)
+	}
 	if err != nil {
-		return functions.Version{}, nil, err
+		return functions.Version{}, err
 	}
 	next := *f
-	if err := edit(&next.Version); err != nil {
-		return functions.Version{}, nil, err
+	if err := edit(&next); err != nil {
+		return functions.Version{}, err
 	}
-	if same(next.Version, f.Version) && next.Version.Config.Description == f.Version.Config.Description && equal(next.Version.Config.Concurrency, f.Version.Config.Concurrency) {
-		return f.latest(), nil, nil
+	if unchanged(next.Version, f.Version) {
+		return f.latest(), nil
 	}
+	next.touch()
 	next.Version.Revision++
-	next.Version.Modified = now()
-	if next.revision, err = s.defs.Update(ctx, name, next.entry, f.revision); err != nil {
-		s.failed(ctx, name)
-		return functions.Version{}, nil, fmt.Errorf("functions: change %s: %w", name, err)
+	if err := s.commit(ctx, "change", f, &next); err != nil {
+		return functions.Version{}, err
 	}
-	s.set(name, &next)
 	s.fade(ctx, f.Version.Code.SHA256)
-	return next.latest(), nil, nil
+	return next.latest(), nil
 }
 
-// Publish makes an immutable version of $LATEST. If neither code nor
-// configuration changed since the last one, that one is returned. The
-// description, if not empty, becomes the version's.
-func (s *Store) Publish(ctx context.Context, name, description string) (functions.Version, error) {
-	if err := s.lock(ctx, name); err != nil {
-		return functions.Version{}, err
+// commit stores what becomes of f, nil for nothing yet, and shows it. The caller holds
+// the token.
+func (s *Store) commit(ctx context.Context, what string, f, next *function) (err error) {
+	name := next.Version.Function
+	if f == nil {
+		next.revision, err = s.defs.Create(ctx, name, next.entry)
+	} else {
+		next.revision, err = s.defs.Update(ctx, name, next.entry, f.revision)
 	}
-	defer s.unlock()
-	f, err := s.find(name)
-	if err != nil {
-		return functions.Version{}, err
-	}
-	if f.Published > 0 {
-		if last := f.versions[f.Published-1]; same(last, f.Version) {
-			return f.version(f.Published), nil
-		}
-	}
-	next := *f
-	next.Published++
-	v := f.latest()
-	v.Version = strconv.Itoa(next.Published)
-	v.Modified = now()
-	v.Config.Description = cmp.Or(description, v.Config.Description)
-	if _, err := v.Config.Validate(); err != nil {
-		return functions.Version{}, err
-	}
-
-	// First the version, then what makes it count; a crash in between leaves a
-	// version that was never acknowledged, in the way of the next one.
-	key := f.Version.ID + "/" + v.Version
-	_, err = s.defs.Create(ctx, key, entry{Version: v})
-	if errors.Is(err, kv.ErrExists) {
-		if err = s.remove(ctx, key); err == nil {
-			_, err = s.defs.Create(ctx, key, entry{Version: v})
-		}
+	if errors.Is(err, kv.ErrInvalid) {
+		return fmt.Errorf("%w: %s %s: %w", functions.ErrInvalid, what, name, err)
 	}
 	if err != nil {
-		return functions.Version{}, fmt.Errorf("functions: publish %s: %w", name, err)
-	}
-	next.versions = append(slices.Clone(f.versions), v)
-	if next.revision, err = s.defs.Update(ctx, name, next.entry, f.revision); err != nil {
 		s.failed(ctx, name)
-		return functions.Version{}, fmt.Errorf("functions: publish %s: %w", name, err)
+		return fmt.Errorf("functions: %s %s: %w", what, name, err)
 	}
-	s.set(name, &next)
-	return copied(v), nil
+	s.set(name, next)
+	return nil
 }
 
-// Delete removes a function with all its versions.
+// touch notes that $LATEST is another.
+func (f *function) touch() {
+	f.Version.RevisionID, f.Version.Modified = uuid.NewString(), now()
+}
+
+// expects says whether the function has a revision ID, which any has that is empty.
+func (f *function) expects(revisionID string) error {
+	if revisionID != "" && revisionID != f.Version.RevisionID {
+		return fmt.Errorf("%w: function %s has revision %s, not %s", functions.ErrRevision, f.Version.Function, f.Version.RevisionID, revisionID)
+	}
+	return nil
+}
+
+// idle says whether no code is on its way.
+func (f *function) idle() error {
+	if f.Next != nil {
+		return fmt.Errorf("%w: code of function %s is being compiled; try again when it is done", functions.ErrBusy, f.Version.Function)
+	}
+	return nil
+}
+
+// Delete removes a function with all that it has.
 func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := s.lock(ctx, name); err != nil {
 		return err
@@ -197,9 +233,16 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		return fmt.Errorf("functions: delete %s: %w", name, err)
 	}
 	s.set(name, nil)
+	s.wake() // nobody needs what may be compiled for it
 	// It is gone. What stays of it is swept at the next start, should this fail.
 	digests := []string{f.Version.Code.SHA256}
+	if f.Next != nil {
+		digests = append(digests, f.Next.Code.SHA256)
+	}
 	for _, v := range f.versions {
+		if v.Version == "" {
+			continue
+		}
 		digests = append(digests, v.Code.SHA256)
 		if s.remove(ctx, f.Version.ID+"/"+v.Version) != nil {
 			return nil
@@ -223,20 +266,30 @@ func (s *Store) remove(ctx context.Context, key string) error {
 
 // checked has code checked and compiled.
 func (s *Store) checked(ctx context.Context, code []byte, progress func(runtime.Progress)) (functions.Code, error) {
-	if len(code) > functions.MaxCode {
-		return functions.Code{}, fmt.Errorf("%w: it has %d bytes, at most %d fit", functions.ErrCode, len(code), functions.MaxCode)
+	c, err := described(functions.Upload{Module: code})
+	if err != nil {
+		return functions.Code{}, err
 	}
 	if progress == nil {
 		progress = func(runtime.Progress) {}
 	}
 	info, err := s.check.Check(ctx, code, progress)
-	if err != nil {
-		return functions.Code{}, err
+	c.ABI = info.ABI
+	return c, err
+}
+
+// described is what can be said of code that nobody has looked at. The registry lives
+// by the digest: it takes no other's word for it.
+func described(up functions.Upload) (functions.Code, error) {
+	if len(up.Module) > functions.MaxCode {
+		return functions.Code{}, fmt.Errorf("%w: it has %d bytes, at most %d fit", functions.ErrCode, len(up.Module), functions.MaxCode)
 	}
-	// The registry lives by the digest: it does not take it on trust.
-	sum := sha256.Sum256(code)
-	info.SHA256, info.Size = hex.EncodeToString(sum[:]), int64(len(code))
-	return info, nil
+	sum := sha256.Sum256(up.Module)
+	c := functions.Code{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(up.Module))}
+	if up.Package != nil {
+		c.Package = new(*up.Package)
+	}
+	return c, nil
 }
 
 // fits says whether a function may reserve the concurrency of c beside what others
@@ -261,11 +314,33 @@ func (s *Store) fits(name string, c functions.Config) error {
 	return nil
 }
 
+// unchanged says whether two states of $LATEST are one, however they came about.
+func unchanged(a, b functions.Version) bool {
+	return same(a, b) && a.Config.Description == b.Config.Description && equal(a.Config.Concurrency, b.Config.Concurrency) &&
+		a.State == b.State && a.Reason == b.Reason && a.Update == b.Update && a.UpdateReason == b.UpdateReason
+}
+
 // same says whether two versions run the same code in the same way.
 func same(a, b functions.Version) bool {
-	x, y := a.Config.WithDefaults(), b.Config.WithDefaults() // what was stored by older servers lacks some
-	return a.Code.SHA256 == b.Code.SHA256 && x.Timeout == y.Timeout && x.Memory == y.Memory && x.Isolation == y.Isolation &&
-		maps.Equal(x.Environment, y.Environment) && slices.Equal(x.Emits, y.Emits) && slices.Equal(x.Allow, y.Allow)
+	return a.Code.SHA256 == b.Code.SHA256 && a.Code.Uploaded() == b.Code.Uploaded() && alike(a.Config, b.Config)
+}
+
+// alike says whether two configurations differ in description and concurrency only.
+func alike(a, b functions.Config) bool {
+	x, y := a.WithDefaults(), b.WithDefaults() // what was stored by older servers lacks some
+	return x.Timeout == y.Timeout && x.Memory == y.Memory && x.Isolation == y.Isolation &&
+		maps.Equal(x.Environment, y.Environment) && slices.Equal(x.Emits, y.Emits) && slices.Equal(x.Allow, y.Allow) &&
+		reflect.DeepEqual(plain(x.Declared), plain(y.Declared))
+}
+
+// plain has no lists that are empty and not nil.
+func plain(d functions.Declared) functions.Declared {
+	for _, list := range []*[]string{&d.Architectures, &d.Subnets, &d.SecurityGroups} {
+		if len(*list) == 0 {
+			*list = nil
+		}
+	}
+	return d
 }
 
 func equal(a, b *int) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -71,9 +71,14 @@ func create(t *testing.T, s *Store, name, code string) functions.Version {
 	return v
 }
 
+// to is an edit that replaces all.
+func to(c functions.Config) func(*functions.Config) error {
+	return func(was *functions.Config) error { *was = c; return nil }
+}
+
 func publish(t *testing.T, s *Store, name string) functions.Version {
 	t.Helper()
-	v, err := s.Publish(t.Context(), name, "")
+	v, err := s.Publish(t.Context(), name, functions.Publication{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +107,8 @@ func TestCreateFillsInDefaults(t *testing.T) {
 	s, _ := open(t, natsdtest.Memory(t))
 	v := create(t, s, "fn", "code")
 	want := functions.Version{
-		Function: "fn", Version: "$LATEST", ID: v.ID, Revision: 1, Modified: v.Modified,
+		Function: "fn", Version: "$LATEST", ID: v.ID, Revision: 1, Modified: v.Modified, RevisionID: v.RevisionID,
+		State: functions.Active, Update: functions.UpdateSuccessful,
 		Code:   functions.Code{SHA256: digest([]byte("code")), Size: 4, ABI: functions.ABIBatch},
 		Config: functions.Config{Timeout: 3 * time.Second, Memory: 128, Isolation: functions.IsolationEnvironment},
 	}
@@ -182,7 +188,7 @@ func TestMemoryAboveTheCapIsWarnedOf(t *testing.T) {
 	if err != nil || len(warnings) != 1 || v.Config.Memory != 8192 {
 		t.Errorf("got %+v, %q, %v", v, warnings, err)
 	}
-	_, warnings, err = s.UpdateConfig(t.Context(), "fn", functions.Config{Memory: 5000})
+	_, warnings, err = s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Memory: 5000}))
 	if err != nil || len(warnings) != 1 {
 		t.Errorf("got %q, %v", warnings, err)
 	}
@@ -205,37 +211,37 @@ func TestRevisionGrowsWithEachChangeOnly(t *testing.T) {
 			return s.UpdateCode(t.Context(), "fn", []byte("two"), nil)
 		}, 2},
 		{"the same configuration", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Memory: 128})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Memory: 128}))
 		}, 2},
 		{"another configuration", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Environment: map[string]string{"AB": "1"}}))
 		}, 3},
 		{"another description", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d"})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d"}))
 		}, 4},
 		{"a stream to emit to", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}}))
 		}, 5},
 		{"the same streams", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Environment: map[string]string{"AB": "1"}, Description: "d", Emits: []string{"a"}}))
 		}, 5},
 		{"another place to dial", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Allow: []string{"a:1"}})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Allow: []string{"a:1"}}))
 		}, 6},
 		{"the same place and the default isolation", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Allow: []string{"a:1"}, Isolation: functions.IsolationEnvironment})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Allow: []string{"a:1"}, Isolation: functions.IsolationEnvironment}))
 		}, 6},
 		{"another isolation", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Allow: []string{"a:1"}, Isolation: functions.IsolationInvocation})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Allow: []string{"a:1"}, Isolation: functions.IsolationInvocation}))
 		}, 7},
 		{"a concurrency", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Concurrency: new(0)})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Concurrency: new(0)}))
 		}, 8},
 		{"the same concurrency", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{Concurrency: new(0)})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{Concurrency: new(0)}))
 		}, 8},
 		{"no concurrency", func() (functions.Version, []string, error) {
-			return s.UpdateConfig(t.Context(), "fn", functions.Config{})
+			return s.UpdateConfig(t.Context(), "fn", "", to(functions.Config{}))
 		}, 9},
 	}
 	for _, step := range steps {
@@ -253,18 +259,18 @@ func TestPublishedVersionsDoNotChange(t *testing.T) {
 	s, _ := open(t, natsdtest.Memory(t))
 	ctx := t.Context()
 	create(t, s, "fn", "one")
-	one, err := s.Publish(ctx, "fn", "first")
+	one, err := s.Publish(ctx, "fn", functions.Publication{Description: "first"})
 	if err != nil || one.Version != "1" || one.Config.Description != "first" {
 		t.Fatalf("got %+v, %v", one, err)
 	}
-	if again, err := s.Publish(ctx, "fn", "second"); err != nil || !reflect.DeepEqual(again, one) {
+	if again, err := s.Publish(ctx, "fn", functions.Publication{Description: "second"}); err != nil || !reflect.DeepEqual(again, one) {
 		t.Errorf("published unchanged: %+v, %v, want version 1", again, err)
 	}
 	if _, _, err := s.UpdateCode(ctx, "fn", []byte("two"), nil); err != nil {
 		t.Fatal(err)
 	}
 	two := publish(t, s, "fn")
-	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Memory: 256}); err != nil {
+	if _, _, err := s.UpdateConfig(ctx, "fn", "", to(functions.Config{Memory: 256})); err != nil {
 		t.Fatal(err)
 	}
 	three := publish(t, s, "fn")
@@ -295,7 +301,7 @@ func TestConcurrencyIsTheFunctionsNotTheVersions(t *testing.T) {
 	ctx := t.Context()
 	create(t, s, "fn", "one")
 	one := publish(t, s, "fn")
-	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Concurrency: new(5)}); err != nil {
+	if _, _, err := s.UpdateConfig(ctx, "fn", "", to(functions.Config{Concurrency: new(5)})); err != nil {
 		t.Fatal(err)
 	}
 	if again := publish(t, s, "fn"); again.Version != one.Version || again.Config.Concurrency == nil || *again.Config.Concurrency != 5 {
@@ -309,7 +315,7 @@ func TestConcurrencyIsTheFunctionsNotTheVersions(t *testing.T) {
 	if versions, err := s.Versions(ctx, "fn"); err != nil || *versions[0].Config.Concurrency != 5 || *versions[1].Config.Concurrency != 5 {
 		t.Errorf("a caller changed it: %v", err)
 	}
-	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{}); err != nil {
+	if _, _, err := s.UpdateConfig(ctx, "fn", "", to(functions.Config{})); err != nil {
 		t.Fatal(err)
 	}
 	if v, _ := s.Version(ctx, "fn", "1"); v.Config.Concurrency != nil {
@@ -343,7 +349,7 @@ func TestReservationsLeaveAHundredPlaces(t *testing.T) {
 		t.Errorf("none at all always fits: %v", err)
 	}
 	update := func(name string, n int) error {
-		_, _, err := s.UpdateConfig(ctx, name, functions.Config{Concurrency: &n})
+		_, _, err := s.UpdateConfig(ctx, name, "", to(functions.Config{Concurrency: &n}))
 		return err
 	}
 	if err := update("a", 501); !errors.Is(err, functions.ErrInvalid) {
@@ -402,7 +408,7 @@ func TestRecreatedFunctionInheritsNothing(t *testing.T) {
 	if err := s.Delete(ctx, "fn"); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{second(s.Get(ctx, "fn")), s.Delete(ctx, "fn"), second(s.Versions(ctx, "fn")), second(s.Publish(ctx, "fn", ""))} {
+	for _, err := range []error{second(s.Get(ctx, "fn")), s.Delete(ctx, "fn"), second(s.Versions(ctx, "fn")), second(s.Publish(ctx, "fn", functions.Publication{}))} {
 		if !errors.Is(err, functions.ErrNotFound) {
 			t.Errorf("after deletion: %v", err)
 		}
@@ -435,7 +441,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	}
 	create(t, s, "small", "small")
 	publish(t, s, "big")
-	if _, _, err := s.UpdateConfig(ctx, "big", functions.Config{}); err != nil {
+	if _, _, err := s.UpdateConfig(ctx, "big", "", to(functions.Config{})); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, s, "big")
@@ -452,7 +458,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	if v := publish(t, s, "big"); v.Version != "2" {
 		t.Errorf("published unchanged after a restart: %s", v.Version)
 	}
-	if v, _, err := s.UpdateConfig(ctx, "big", functions.Config{Memory: 256}); err != nil || v.Revision != 3 {
+	if v, _, err := s.UpdateConfig(ctx, "big", "", to(functions.Config{Memory: 256})); err != nil || v.Revision != 3 {
 		t.Errorf("changed after a restart: %+v, %v", v, err)
 	}
 	if all, _ := s.List(ctx); len(all) != 2 || all[0].Function != "big" || all[1].Function != "small" {
@@ -576,11 +582,11 @@ func TestChangeOfUnknownOutcomeIsReadAgain(t *testing.T) {
 	ctx := t.Context()
 	create(t, s, "fn", "one")
 	other, _ := open(t, srv) // stands for the change that went unanswered
-	if _, _, err := other.UpdateConfig(ctx, "fn", functions.Config{Memory: 256}); err != nil {
+	if _, _, err := other.UpdateConfig(ctx, "fn", "", to(functions.Config{Memory: 256})); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, other, "fn")
-	if _, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Memory: 512}); err == nil {
+	if _, _, err := s.UpdateConfig(ctx, "fn", "", to(functions.Config{Memory: 512})); err == nil {
 		t.Fatal("changed what was changed meanwhile")
 	}
 	if v, _ := s.Get(ctx, "fn"); v.Config.Memory != 256 {
@@ -589,14 +595,14 @@ func TestChangeOfUnknownOutcomeIsReadAgain(t *testing.T) {
 	if v, err := s.Version(ctx, "fn", "1"); err != nil || v.Config.Memory != 256 {
 		t.Errorf("version 1: %+v, %v", v, err)
 	}
-	if v, _, err := s.UpdateConfig(ctx, "fn", functions.Config{Memory: 512}); err != nil || v.Revision != 3 {
+	if v, _, err := s.UpdateConfig(ctx, "fn", "", to(functions.Config{Memory: 512})); err != nil || v.Revision != 3 {
 		t.Errorf("the next change: %+v, %v", v, err)
 	}
 
 	if err := s.Delete(ctx, "fn"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := other.UpdateConfig(ctx, "fn", functions.Config{Memory: 128}); err == nil {
+	if _, _, err := other.UpdateConfig(ctx, "fn", "", to(functions.Config{Memory: 128})); err == nil {
 		t.Fatal("changed what is gone")
 	}
 	if _, err := other.Get(ctx, "fn"); !errors.Is(err, functions.ErrNotFound) {

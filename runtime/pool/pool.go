@@ -25,6 +25,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/functions/logs"
 	"github.com/wasmill/wasmill/runtime"
 )
 
@@ -71,8 +72,10 @@ type Options struct {
 	// InitTimeout bounds the start-up of an environment, unless the function's
 	// timeout is longer. Defaults to 10 s, as on AWS.
 	InitTimeout time.Duration
-	Logger      *slog.Logger
-	Observer    Observer
+	// Logs is where functions write. Defaults to one in memory.
+	Logs     *logs.Store
+	Logger   *slog.Logger
+	Observer Observer
 }
 
 func (o Options) withDefaults() Options {
@@ -82,6 +85,9 @@ func (o Options) withDefaults() Options {
 	o.RestAfter = cmp.Or(o.RestAfter, 30*time.Second)
 	o.InitTimeout = cmp.Or(o.InitTimeout, 10*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	if o.Logs == nil {
+		o.Logs, _ = logs.Open(logs.Options{}) // which cannot fail
+	}
 	return o
 }
 
@@ -143,6 +149,7 @@ func (p *Pool) Invoke(ctx context.Context, function, qualifier string, inv *runt
 	if inv.ID == "" {
 		inv.ID = uuid.NewString()
 	}
+	inv.Qualifier = qualifier
 	var r runtime.Result
 	v, err := p.registry.Version(ctx, function, qualifier)
 	if p.opts.Observer.Started != nil {
@@ -153,6 +160,10 @@ func (p *Pool) Invoke(ctx context.Context, function, qualifier string, inv *runt
 		r.Fail(runtime.Infrastructure, runtime.TypeNotFound, "", "there is no function %s", qualified(function, qualifier))
 	case err != nil:
 		r.Fail(runtime.Infrastructure, runtime.TypeInternal, inv.ID, "function %s: %v", qualified(function, qualifier), err)
+	case v.State == functions.Pending:
+		r.Fail(runtime.Infrastructure, runtime.TypePending, "", "the code of function %s is still being compiled", qualified(function, qualifier))
+	case v.State == functions.Failed:
+		r.Fail(runtime.Infrastructure, runtime.TypeFailed, "", "the code of function %s cannot run: %s", qualified(function, qualifier), v.Reason)
 	default:
 		r = p.run(ctx, v, inv)
 	}
@@ -292,7 +303,7 @@ func (p *Pool) Warm(versions []functions.Version) {
 			if p.life.Err() != nil {
 				return
 			}
-			if p.loaded(v) {
+			if unready(v) || p.loaded(v) {
 				continue
 			}
 			code, err := p.registry.Code(p.life, v.Code.SHA256)
@@ -326,22 +337,21 @@ func (p *Pool) Check(ctx context.Context, code []byte, progress func(runtime.Pro
 	return info, program.Close()
 }
 
-// Changed says that $LATEST of a function is another, or that versions of it are
-// gone. Environments of what is not current any more end after their invocation.
+// unready says whether there is nothing of v that could run.
+func unready(v functions.Version) bool {
+	return v.State == functions.Pending || v.State == functions.Failed
+}
+
+// Changed says that something of a function may be another: $LATEST, which versions
+// there are, an alias. Environments of what is not current any more end after their
+// invocation, others stay.
 func (p *Pool) Changed(function string) {
 	p.mu.Lock()
-	var old garbage
-	for k, s := range p.sets {
-		if s.version.Function == function && s.version.Version == functions.Unpublished {
-			p.retire(k, s, &old)
-		}
-	}
 	check := !p.closing
 	if check {
 		p.work.Add(1)
 	}
 	p.mu.Unlock()
-	old.close()
 	if check {
 		// Not from here: whoever calls may hold what the registry needs to answer.
 		go func() {
@@ -403,13 +413,8 @@ func (p *Pool) ask(function string) (gone bool) {
 	return false
 }
 
-// Logs is the log of a function, empty for one that never ran. It is kept in
-// memory only.
-func (p *Pool) Logs(function string) *Logs {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.known(function).logs
-}
+// Logs is the log of a function, empty for one that never ran.
+func (p *Pool) Logs(function string) *logs.Log { return p.opts.Logs.Function(function) }
 
 // Stats is a look at the pool.
 type Stats struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
 )
 
@@ -12,14 +13,33 @@ import (
 // server that starts all its triggers at once, invocations come first.
 const warmAtOnce = 2
 
+// targeter is what a [Registry] may be besides: it has aliases, and says all that
+// Version may choose.
+type targeter interface {
+	Targets(ctx context.Context, name, qualifier string) ([]functions.Version, error)
+}
+
 // Prewarm starts an environment of a version in the background, so that the
-// invocation to come finds it idle. It returns at once; ctx ends the start too. It
+// invocation to come finds it idle; of an alias, one of each version that it may
+// choose. It returns at once; ctx ends the start too. It
 // does nothing where the version has an environment, or where there is no room
 // without taking it from others. What goes wrong is logged once for each revision,
 // and not tried again: the invocation will tell.
 func (p *Pool) Prewarm(ctx context.Context, function, qualifier string) {
-	v, err := p.registry.Version(ctx, function, qualifier)
-	if err != nil {
+	if t, ok := p.registry.(targeter); ok {
+		all, _ := t.Targets(ctx, function, qualifier) // what is not there is not started
+		for _, v := range all {
+			p.prewarm(ctx, v)
+		}
+		return
+	}
+	if v, err := p.registry.Version(ctx, function, qualifier); err == nil {
+		p.prewarm(ctx, v)
+	}
+}
+
+func (p *Pool) prewarm(ctx context.Context, v functions.Version) {
+	if unready(v) {
 		return
 	}
 	v.Config = v.Config.WithDefaults()

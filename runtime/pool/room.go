@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/functions/logs"
 )
 
 // function is what the pool knows of a function, all its versions together. The
 // pool's mutex guards it.
 type function struct {
 	name         string
-	logs         *Logs
+	logs         *logs.Log
 	reserved     *int // places it has for itself, as of the last change that the pool was told of
 	busy         int  // invocations that run
 	environments int  // that live, idle ones and those starting or at rest included
@@ -31,7 +32,7 @@ type Lister interface {
 func (p *Pool) known(name string) *function {
 	f := p.functions[name]
 	if f == nil {
-		f = &function{name: name, logs: &Logs{}}
+		f = &function{name: name, logs: p.opts.Logs.Function(name)}
 		p.functions[name] = f
 	}
 	return f

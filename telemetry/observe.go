@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/triggers"
 )
@@ -26,17 +27,26 @@ func (t *Telemetry) Put(stream string, records, bytes int) {
 	by := named("StreamName", stream)
 	t.incomingRecords.Add(context.Background(), int64(records), by)
 	t.incomingBytes.Add(context.Background(), int64(bytes), by)
+	t.lambda.put(stream, records, bytes)
 }
 
-// Running counts an invocation that starts (+1) or has ended (-1).
-func (t *Telemetry) Running(function string, change int) {
-	t.concurrent.Add(context.Background(), int64(change), named("FunctionName", function))
+// Got tells of records that a client has read: how long ago the last of them was put.
+func (t *Telemetry) Got(stream string, records, bytes int, age time.Duration) {
+	t.lambda.got(stream, records, bytes, age)
 }
 
-// Invoked counts an invocation by its outcome. What never reached the function
+// Started counts an invocation that begins; Ended is to follow.
+func (t *Telemetry) Started(inv *runtime.Invocation, v functions.Version) {
+	t.concurrent.Add(context.Background(), 1, named("FunctionName", v.Function))
+	t.lambda.started(inv, v)
+}
+
+// Ended counts an invocation by its outcome. What never reached the function
 // is no invocation.
-func (t *Telemetry) Invoked(function string, res runtime.Result) {
-	ctx, by := context.Background(), named("FunctionName", function)
+func (t *Telemetry) Ended(inv *runtime.Invocation, res *runtime.Result) {
+	ctx, by := context.Background(), named("FunctionName", res.Version.Function)
+	t.concurrent.Add(ctx, -1, by)
+	t.lambda.ended(inv, res)
 	switch res.Outcome {
 	case runtime.Throttled:
 		t.throttles.Add(ctx, 1, by)
@@ -47,31 +57,62 @@ func (t *Telemetry) Invoked(function string, res runtime.Result) {
 		t.errors.Add(ctx, 1, by)
 	}
 	t.invocations.Add(ctx, 1, by)
-	t.duration.Record(ctx, float64(res.Duration)/float64(time.Millisecond), by)
+	t.duration.Record(ctx, milliseconds(res.Duration), by)
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func trigger(m triggers.Mapping) metric.MeasurementOption {
 	return metric.WithAttributes(attribute.String("EventSourceMapping", m.Name), attribute.String("FunctionName", m.Config.Function))
 }
 
-// Polled counts records that a trigger has read.
-func (t *Telemetry) Polled(m triggers.Mapping, records int) {
-	t.polled.Add(context.Background(), int64(records), trigger(m))
+func (t *Telemetry) mapping(c metric.Int64Counter, of int, m triggers.Mapping, n int) {
+	c.Add(context.Background(), int64(n), trigger(m))
+	t.lambda.mapping(m.ID, of, float64(n))
+}
+
+// Polled counts records that a trigger has read; 0: there was nothing to read.
+func (t *Telemetry) Polled(m triggers.Mapping, records int) { t.mapping(t.polled, polled, m, records) }
+
+// Filtered counts records that were read and that no filter let through.
+func (t *Telemetry) Filtered(m triggers.Mapping, records int) {
+	t.mapping(t.filtered, filtered, m, records)
 }
 
 // Delivered counts records that were handed to the function.
 func (t *Telemetry) Delivered(m triggers.Mapping, records int) {
-	t.invoked.Add(context.Background(), int64(records), trigger(m))
+	t.mapping(t.invoked, invoked, m, records)
 }
 
 // Failed counts records whose invocation failed.
-func (t *Telemetry) Failed(m triggers.Mapping, records int) {
-	t.failed.Add(context.Background(), int64(records), trigger(m))
+func (t *Telemetry) Failed(m triggers.Mapping, records int) { t.mapping(t.failed, failed, m, records) }
+
+// Dropped counts records that were given up and of which no destination is told.
+func (t *Telemetry) Dropped(m triggers.Mapping, records int) {
+	t.mapping(t.dropped, dropped, m, records)
 }
 
 // Buried counts records that became dead letters.
 func (t *Telemetry) Buried(m triggers.Mapping, records int) {
-	t.dropped.Add(context.Background(), int64(records), trigger(m))
+	t.buried.Add(context.Background(), int64(records), trigger(m))
+}
+
+// Noticed tells how an attempt came out to tell the destination of a mapping, by its ID, of
+// records that were given up. Failed, it may be tried again, unless given up too.
+func (t *Telemetry) Noticed(mapping string, records int, delivered, givenUp bool) {
+	ctx, by := context.Background(), named("EventSourceMappingUUID", mapping)
+	switch {
+	case delivered:
+		t.delivered.Add(ctx, int64(records), by)
+		t.lambda.mapping(mapping, destinationTold, float64(records))
+	case givenUp:
+		t.dropped.Add(ctx, int64(records), by)
+		t.lambda.mapping(mapping, dropped, float64(records))
+		fallthrough
+	default:
+		t.undelivered.Add(ctx, 1, by)
+		t.lambda.mapping(mapping, destinationFailed, 1)
+	}
 }
 
 // Lost counts records that retention or damage took before they were read.
@@ -81,7 +122,8 @@ func (t *Telemetry) Lost(m triggers.Mapping, records uint64, reason string) {
 
 // Iterator records the age of the last record of a batch.
 func (t *Telemetry) Iterator(m triggers.Mapping, age time.Duration) {
-	t.iteratorAge.Record(context.Background(), float64(age)/float64(time.Millisecond), trigger(m))
+	t.iteratorAge.Record(context.Background(), milliseconds(age), trigger(m))
+	t.lambda.iterator(m, age)
 }
 
 // Batch starts the span of a batch, linked to the spans of the puts that made

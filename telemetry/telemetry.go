@@ -5,6 +5,8 @@
 // format from [Telemetry.Handler], and are pushed by OTLP when
 // OTEL_EXPORTER_OTLP_ENDPOINT says where to. Traces exist only then: one span
 // a batch, linked to the spans of the puts whose producers sent a traceparent.
+//
+// The same numbers go into [Series], which keeps them over time as CloudWatch does.
 package telemetry
 
 import (
@@ -34,14 +36,15 @@ type Telemetry struct {
 	tracer   trace.Tracer
 	meter    metric.Meter
 	shutdown []func(context.Context) error
+	lambda   *lambda // what goes into series; nil: nothing does
 
 	// AWS/Lambda, by FunctionName
 	invocations, errors, throttles metric.Int64Counter
 	concurrent                     metric.Int64UpDownCounter
 	duration                       metric.Float64Histogram
 	// event source mappings, by EventSourceMapping (the trigger's name)
-	polled, invoked, failed, dropped, lost metric.Int64Counter
-	iteratorAge                            metric.Float64Histogram
+	polled, filtered, invoked, failed, dropped, delivered, undelivered, buried, lost metric.Int64Counter
+	iteratorAge                                                                      metric.Float64Histogram
 	// AWS/Kinesis, by StreamName
 	incomingRecords, incomingBytes metric.Int64Counter
 }
@@ -106,7 +109,11 @@ func (t *Telemetry) instruments(m metric.Meter) error {
 	t.polled = counter("aws.lambda.PolledEventCount", "records read by a trigger")
 	t.invoked = counter("aws.lambda.InvokedEventCount", "records handed to the function, retries counted again")
 	t.failed = counter("aws.lambda.FailedInvokeEventCount", "records in invocations that failed")
-	t.dropped = counter("wasmill.DeadLetterCount", "records that became dead letters")
+	t.filtered = counter("aws.lambda.FilteredOutEventCount", "records that no filter of the trigger let through")
+	t.dropped = counter("aws.lambda.DroppedEventCount", "records that were given up and that no destination was told of")
+	t.delivered = counter("aws.lambda.OnFailureDestinationDeliveredEventCount", "records that were given up and whose destination was told")
+	t.undelivered = counter("aws.lambda.DestinationDeliveryFailures", "notices that a destination did not take")
+	t.buried = counter("wasmill.DeadLetterCount", "records that became dead letters")
 	t.lost = counter("wasmill.LostEventCount", "records lost to retention or damage before the trigger read them")
 	t.incomingRecords = counter("aws.kinesis.IncomingRecords", "records put")
 	t.incomingBytes = counter("aws.kinesis.IncomingBytes", "bytes put, data and keys")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/triggers"
 )
@@ -34,11 +35,15 @@ func TestMetricsBearAWSNames(t *testing.T) {
 	tel.Buried(quakes(), 1)
 	tel.Lost(quakes(), 2, "retention")
 	tel.Iterator(quakes(), 3*time.Millisecond)
-	tel.Running("energy", 1)
-	tel.Invoked("energy", runtime.Result{Outcome: runtime.Done, Duration: time.Millisecond})
-	tel.Invoked("energy", runtime.Result{Outcome: runtime.Timeout, Duration: time.Second})
-	tel.Invoked("energy", runtime.Result{Outcome: runtime.Throttled})
-	tel.Invoked("energy", runtime.Result{Outcome: runtime.Infrastructure})
+	tel.Dropped(quakes(), 1)
+	tel.Filtered(quakes(), 2)
+	energy := functions.Version{Function: "energy", Version: functions.Unpublished}
+	tel.Started(&runtime.Invocation{}, energy)
+	for _, res := range []runtime.Result{{Outcome: runtime.Done, Duration: time.Millisecond}, {Outcome: runtime.Timeout, Duration: time.Second}, {Outcome: runtime.Throttled}, {Outcome: runtime.Infrastructure}} {
+		tel.Started(&runtime.Invocation{}, energy)
+		res.Version = energy
+		tel.Ended(&runtime.Invocation{}, &res)
+	}
 
 	w := httptest.NewRecorder()
 	tel.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
@@ -51,6 +56,8 @@ func TestMetricsBearAWSNames(t *testing.T) {
 		`aws_lambda_PolledEventCount_total{EventSourceMapping="quakes",FunctionName="energy"} 5`,
 		`aws_lambda_InvokedEventCount_total{EventSourceMapping="quakes",FunctionName="energy"} 5`,
 		`aws_lambda_FailedInvokeEventCount_total{EventSourceMapping="quakes",FunctionName="energy"} 5`,
+		`aws_lambda_DroppedEventCount_total{EventSourceMapping="quakes",FunctionName="energy"} 1`,
+		`aws_lambda_FilteredOutEventCount_total{EventSourceMapping="quakes",FunctionName="energy"} 2`,
 		`wasmill_DeadLetterCount_total{EventSourceMapping="quakes",FunctionName="energy"} 1`,
 		`wasmill_LostEventCount_total{EventSourceMapping="quakes",FunctionName="energy",Reason="retention"} 2`,
 		`aws_lambda_IteratorAge_milliseconds_sum{EventSourceMapping="quakes",FunctionName="energy"} 3`,

@@ -28,6 +28,11 @@ const (
 	DefaultBackoff   = 500 * time.Millisecond // ours
 	MaxBackoff       = 60 * time.Second       // ours
 	MaxPayload       = 6 << 20                // bytes of the JSON event
+	MaxTumbling      = 900 * time.Second
+	MaxFilters       = 10      // AWS: 5, 10 on request
+	MaxPattern       = 4096    // characters of a filter's pattern
+	MaxDestination   = 350     // characters
+	MaxState         = 1 << 20 // bytes of a tumbling window's state; beyond it the window ends early
 )
 
 // Forever is no limit on retries or age.
@@ -37,8 +42,12 @@ const Forever = -1
 // their own are pointers.
 type Config struct {
 	Function  string `json:"function"`
-	Qualifier string `json:"qualifier,omitempty"` // version; empty: $LATEST
-	Stream    string `json:"stream"`
+	Qualifier string `json:"qualifier,omitempty"` // version, alias or $LATEST; empty: $LATEST
+	// Stream is a name, of the server's own account and region, or an ARN. Required.
+	Stream string `json:"stream"`
+	// Consumer is the ARN of the stream's consumer that a client named as the source; the
+	// function's events then bear it (AWS: enhanced fan-out).
+	Consumer string `json:"consumer,omitempty"`
 	// Position is where the trigger starts in shards that exist when it is made. Required.
 	Position stream.Position `json:"position"`
 	// BatchSize is the most records of an invocation, 1 to 10,000. Defaults to 100.
@@ -70,7 +79,32 @@ type Config struct {
 	// is not sound is handed over as it is, and one whose records take more than
 	// MaxPayload together is buried. Ours; AWS leaves it to the function.
 	Deaggregate bool `json:"deaggregate,omitempty"`
+	// Filters are patterns as package triggers/filter has them, MaxFilters at most, as the
+	// user wrote them. A record goes to the function if one of them matches it, or if
+	// there are none; others are passed, and take no place in a batch (FilterCriteria).
+	Filters []string `json:"filters,omitempty"`
+	// StrictFilters refuses what AWS refuses in a mapping's patterns: wildcard, cidr and
+	// operators within anything-but. Ours.
+	StrictFilters bool `json:"strictFilters,omitempty"`
+	// Tumbling is the length of tumbling windows, whole seconds, 0 (none, the default) to
+	// 900 s. It wants Parallel 1 (TumblingWindowInSeconds).
+	Tumbling time.Duration `json:"tumbling,omitempty"`
+	// OnFailure is where a notice of each discarded batch goes, beside its dead letters
+	// (DestinationConfig.OnFailure): an ARN of a stream of this server or of an S3 bucket,
+	// or file:// and a directory; empty: nowhere.
+	OnFailure string `json:"onFailure,omitempty"`
+	// OnDestinationFailure says what becomes of a notice that cannot be delivered: it is tried
+	// for ever (empty, the default), or dropped ([Drop]), as on AWS. Ours.
+	OnDestinationFailure string `json:"onDestinationFailure,omitempty"`
+	// Metrics are the groups of metrics asked for: EventCount (MetricsConfig). They are
+	// counted anyway.
+	Metrics []string `json:"metrics,omitempty"`
+	// KMSKey is the key that encrypts filters on AWS; stored and shown, not used.
+	KMSKey string `json:"kmsKey,omitempty"`
 }
+
+// Drop is [Config.OnDestinationFailure] as it is on AWS.
+const Drop = "drop"
 
 // State of a mapping, in AWS's words.
 type State string
@@ -97,6 +131,10 @@ type Mapping struct {
 	State      State     `json:"state"`
 	Created    time.Time `json:"created"`
 	Modified   time.Time `json:"modified"`
+	// FunctionARN is how the function is shown to AWS clients, qualified as it was named;
+	// empty: from the stream's account and region.
+	FunctionARN string            `json:"functionArn,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
 }
 
 // Source is a mapping's place in one shard: who writes one journal.
@@ -150,6 +188,38 @@ type Redrive struct {
 	LastError    Failure   `json:"e,omitzero"`
 }
 
+// Window is a tumbling window of one shard.
+type Window struct {
+	Start time.Time `json:"s"`
+	End   time.Time `json:"e"` // exclusive
+	// State is the JSON object that the last invocation returned; empty: {}.
+	State []byte `json:"st,omitempty"`
+	// Closing: its records are done, and what is left is the final invocation. Early: its
+	// state got larger than [MaxState], so it ends before its time.
+	Closing bool `json:"c,omitempty"`
+	Early   bool `json:"x,omitempty"`
+	// The final invocation's retry state, as a Unit's.
+	Attempts     int       `json:"a,omitempty"`
+	Invocations  int       `json:"i,omitempty"`
+	FirstFailure time.Time `json:"ff,omitzero"`
+	NotBefore    time.Time `json:"nb,omitzero"`
+	LastError    Failure   `json:"le,omitzero"`
+}
+
+// Notice tells a destination of one discarded batch: what OnFailure gets. It is committed
+// with the checkpoint that passes the batch, and sent by the relay, at least once.
+type Notice struct {
+	ID          string    `json:"id"`          // the same whenever the same batch is discarded; part of an S3 key
+	Destination string    `json:"destination"` // Config.OnFailure when it was discarded
+	Drop        bool      `json:"drop,omitempty"`
+	Mapping     string    `json:"mapping"` // id
+	Shard       string    `json:"shard"`
+	At          time.Time `json:"at"`                // when it was discarded
+	Records     int       `json:"records"`           // of the batch
+	Body        []byte    `json:"body"`              // the JSON record of AWS, without payload
+	Payload     []byte    `json:"payload,omitempty"` // the JSON event, for destinations that keep it (S3, files)
+}
+
 // Failure is what an invocation ended with, as far as a dead letter tells it.
 type Failure struct {
 	RequestID string    `json:"r,omitempty"`
@@ -159,6 +229,8 @@ type Failure struct {
 	BatchSize int       `json:"n,omitempty"`
 	Digest    string    `json:"d,omitempty"` // of the code
 	Version   string    `json:"v,omitempty"` // of the function
+	// Partial: the function returned, and named failed items.
+	Partial bool `json:"p,omitempty"`
 }
 
 // Checkpoint is everything a shard needs to go on after a restart.
@@ -185,6 +257,8 @@ type Checkpoint struct {
 	// Buried counts burials, those after a redrive too.
 	Done   uint64 `json:"done,omitempty"`
 	Buried uint64 `json:"buried,omitempty"`
+	// Window is the tumbling window under way; nil: none.
+	Window *Window `json:"window,omitempty"`
 	// Ended: the shard is closed and everything in it is resolved.
 	Ended bool `json:"ended,omitempty"`
 }

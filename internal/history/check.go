@@ -15,6 +15,9 @@ import (
 type Options struct {
 	// Poison says whether a payload of that hash can never succeed. Nil: none.
 	Poison func(hash string) bool
+	// Filtered says whether no filter of a trigger lets a payload of that hash through: it is
+	// passed without an invocation. Nil: none.
+	Filtered func(trigger, hash string) bool
 	// Retries is MaximumRetryAttempts of the triggers; negative: no bound is checked.
 	Retries int
 	// BatchSize of the triggers, for the bound on invocations; 0: not checked.
@@ -152,6 +155,11 @@ type checker struct {
 
 func (c *checker) fail(invariant string, line int, format string, args ...any) {
 	c.out = append(c.out, Violation{invariant, line, fmt.Sprintf(format, args...)})
+}
+
+// filtered says whether no filter of a trigger lets a record through.
+func (c *checker) filtered(trigger string, r record) bool {
+	return c.o.Filtered != nil && c.o.Filtered(trigger, r.hash)
 }
 
 // readBack collects the independent side, and checks that a sequence number is
@@ -330,10 +338,10 @@ func (c *checker) end(events []Event) {
 		var poison int
 		for _, seq := range s.ordered {
 			r := s.bySeq[seq]
-			if c.o.Poison != nil && c.o.Poison(r.hash) {
+			if c.o.Poison != nil && c.o.Poison(r.hash) && !c.filtered(k.trigger, r) {
 				poison++
 			}
-			if c.o.Complete && l.resolved[seq] == "" && !l.gap(r.number) {
+			if c.o.Complete && l.resolved[seq] == "" && !l.gap(r.number) && !c.filtered(k.trigger, r) {
 				c.fail("I2", 0, "%s %s: %s was never resolved", k.trigger, k.place, seq)
 			}
 		}

@@ -64,6 +64,8 @@ type Event struct {
 	Result  string   `json:"result,omitempty"`  // ok, stale, unknown; asked: on its way
 	Dead    []string `json:"dead,omitempty"`    // sequence numbers of records that this commit buries for the first time
 	DeadIDs []string `json:"deadIds,omitempty"` // their letters' ids, in the same order
+	// Final: the invocation is the last one of a tumbling window, and has no records.
+	Final bool `json:"final,omitempty"`
 	// Letter is the id of the dead letter that is invoked.
 	Letter string `json:"letter,omitempty"`
 	// Out are the outputs that a commit holds, as [OutName] writes them.

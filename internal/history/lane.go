@@ -111,6 +111,9 @@ func (c *checker) invoked(line int, e Event) {
 			c.fail("I5", line, "batch %s is not in order of sequence at %s", e.ID, seq)
 		}
 		inBatch[seq] = true
+		if e.Letter == "" && c.filtered(e.Trigger, r) {
+			c.fail("I15", line, "%s %s: invoked with %s, which no filter lets through", e.Trigger, e.place(), seq)
+		}
 		if id, ok := busy[r.key]; ok {
 			c.fail("I5", line, "%s of key %q runs while invocation %s has that key", seq, r.key, id)
 		}
@@ -128,7 +131,7 @@ func (c *checker) invoked(line int, e Event) {
 			if inBatch[before] || l.resolved[before] != "" {
 				break // the one before it was checked when it ran
 			}
-			if !l.gap(s.bySeq[before].number) {
+			if !l.gap(s.bySeq[before].number) && !c.filtered(e.Trigger, s.bySeq[before]) {
 				c.fail("I5", line, "%s of key %q runs before %s of the same key is resolved", seq, r.key, before)
 				break
 			}
@@ -164,6 +167,9 @@ func (c *checker) ended(line int, inv, e Event) {
 	if inv.Letter != "" {
 		c.letterEnded(line, inv, e)
 		return
+	}
+	if inv.Final {
+		return // of a tumbling window: it has no records, and is tried for ever
 	}
 	l := c.lane(inv.lane())
 	batch := fmt.Sprint(inv.Seqs)
@@ -327,7 +333,7 @@ func (c *checker) passed(line int, e Event, span Span, letters map[string]int) (
 		case l.resolved[seq] != "":
 		case letters[seq] > 0:
 			c.buried(line, e, seq)
-		case !l.gap(n):
+		case !l.gap(n) && !c.filtered(e.Trigger, s.bySeq[seq]):
 			c.fail("I2", line, "%s %s: %s to %d passes %s, which was neither done nor buried", e.Trigger, e.place(), e.Kind, span.To, seq)
 		}
 	}

@@ -139,7 +139,7 @@ func (c *checker) older(line int, e Event, l *laneState, seq, key string) {
 	for _, p := range c.ancestors(e.place()) {
 		there := c.lane(lane{e.Trigger, e.Gen, p})
 		for _, before := range c.ofKey(p, key) {
-			if there.resolved[before] == "" && !there.gap(c.shards[p].bySeq[before].number) {
+			if there.resolved[before] == "" && !there.gap(c.shards[p].bySeq[before].number) && !c.filtered(e.Trigger, c.shards[p].bySeq[before]) {
 				c.fail("I5", line, "%s of key %q runs before %s of the same key, in %s before it, is resolved", seq, key, before, p.id)
 				return
 			}

@@ -14,29 +14,52 @@ import (
 // account is what this process knows of a source by its newest commit: what is
 // not confirmed of its cargo, and what it delivers again.
 type account struct {
-	tip       uint64 // newest commit that is accounted for
-	cargo     uint64 // newest commit with cargo
-	mark      uint64 // newest commit that is known to be confirmed
-	redriving []string
-	waiting   []load // ascending; not of commits that have letters only
-	outputs   int
-	bytes     int64
-	damage    error // a commit before the newest cannot be read, nor those before it
+	tip         uint64 // newest commit that is accounted for
+	cargo       uint64 // newest commit with cargo
+	mark        uint64 // newest commit that is known to be confirmed
+	redriving   []string
+	waiting     []load // ascending; not of commits that have letters only
+	outputs     int
+	bytes       int64
+	notices     int
+	noticeBytes int64
+	damage      error // a commit before the newest cannot be read, nor those before it
 }
 
 // load is what one commit adds.
 type load struct {
-	sequence uint64
-	outputs  int
-	bytes    int64
-	redriven []string
+	sequence    uint64
+	outputs     int
+	bytes       int64
+	notices     int
+	noticeBytes int64
+	redriven    []string
+}
+
+// loadOf is what a stored commit adds.
+func loadOf(c *commit) load {
+	return weigh(load{c.sequence, c.index.outputs(), c.index.bytes(), c.notices.notices(), c.notices.bytes(), c.redriven}, len(windowState(&c.checkpoint)))
+}
+
+// weigh adds the state of a window, which stays in the journal for as long as the commit's
+// cargo waits.
+func weigh(l load, state int) load {
+	if l.outputs > 0 {
+		l.bytes += int64(state)
+	}
+	if l.notices > 0 {
+		l.noticeBytes += int64(state)
+	}
+	return l
 }
 
 func (a *account) add(l load) {
-	if l.outputs+len(l.redriven) > 0 {
+	if l.outputs+l.notices+len(l.redriven) > 0 {
 		a.waiting = append(a.waiting, l)
 		a.outputs += l.outputs
 		a.bytes += l.bytes
+		a.notices += l.notices
+		a.noticeBytes += l.noticeBytes
 	}
 }
 
@@ -82,6 +105,8 @@ func (s *Store) drop(src triggers.Source, a *account, mark uint64) {
 	for len(a.waiting) > 0 && a.waiting[0].sequence <= mark {
 		a.outputs -= a.waiting[0].outputs
 		a.bytes -= a.waiting[0].bytes
+		a.notices -= a.waiting[0].notices
+		a.noticeBytes -= a.waiting[0].noticeBytes
 		s.tie(a.waiting[0].redriven, tie{settled: -1})
 		a.waiting = a.waiting[1:]
 	}
@@ -123,7 +148,7 @@ func (s *Store) audit(ctx context.Context, src triggers.Source, newest *commit) 
 	l := s.ledger(src.Mapping)
 	for c := newest; ; {
 		if c.sequence > mark {
-			a.add(load{sequence: c.sequence, outputs: c.index.outputs(), bytes: c.index.bytes(), redriven: c.redriven})
+			a.add(loadOf(c))
 		}
 		if c.prev <= mark {
 			break
@@ -190,8 +215,8 @@ func (s *Store) book(src triggers.Source, sequence uint64, d *decision) {
 	}
 	if d.laden() {
 		a.cargo = sequence
-		a.add(load{sequence: sequence, outputs: len(d.outputs), bytes: int64(len(d.outWire)), redriven: d.redriven})
-		s.tie(d.redriven, tie{settled: 1})
+		a.add(weigh(load{sequence, len(d.cargo.Outputs), int64(len(d.outWire)), len(d.cargo.Notices), int64(len(d.noteWire)), d.cargo.Redriven}, d.state))
+		s.tie(d.cargo.Redriven, tie{settled: 1})
 		s.drop(src, a, s.marks[src])
 	}
 }
@@ -355,7 +380,7 @@ func compare(a, b triggers.Source) int {
 }
 
 // Backlog says how many outputs of src are committed and not confirmed, and how
-// many bytes they take in commits. It is exact once any source of the mapping was
+// many bytes they take in commits, states of windows there included. It is exact once any source of the mapping was
 // taken in this process, save for a damaged one, and 0 before. It asks nobody.
 func (s *Store) Backlog(src triggers.Source) (outputs int, bytes int64) {
 	s.mu.Lock()

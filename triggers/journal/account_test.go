@@ -71,7 +71,7 @@ func TestBacklogOfEarlierGenerationsIsKnownOnceASourceIsTaken(t *testing.T) {
 // told counts what watchers hear of that has cargo.
 func told(s *Store) *int {
 	n := new(int)
-	s.Watch(func(_ triggers.Source, cargo int) {
+	s.Watch(func(_ triggers.Source, cargo, _ int) {
 		if cargo > 0 {
 			*n++
 		}

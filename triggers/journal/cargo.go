@@ -23,6 +23,9 @@ type Cargo struct {
 	// read, the index of one is its place ([triggers.Output] are sorted by
 	// stream and hash key, see the package's text).
 	Outputs []triggers.Output
+	// Notices are for destinations of discarded batches. Those to one destination are in
+	// order; when they are read, those to another may come before them.
+	Notices []triggers.Notice
 	// Redriven are ids of dead letters that are done, or buried again among Letters.
 	Redriven []string
 	// Trigger is the name that the mapping has now, for people who find an output
@@ -31,7 +34,7 @@ type Cargo struct {
 }
 
 // Size is how many things there are in the cargo.
-func (c *Cargo) Size() int { return len(c.Letters) + len(c.Outputs) + len(c.Redriven) }
+func (c *Cargo) Size() int { return len(c.Letters) + len(c.Outputs) + len(c.Notices) + len(c.Redriven) }
 
 // index says whose outputs there are, in order.
 type index struct {
@@ -174,6 +177,9 @@ func (s *Store) Read(ctx context.Context, src triggers.Source, after, upTo uint6
 			return err
 		}
 		if cargo.Outputs, err = s.outputsOf(ctx, l, c); err != nil {
+			return err
+		}
+		if cargo.Notices, err = s.noticesOf(ctx, l, c, func(string) bool { return true }); err != nil {
 			return err
 		}
 		return fn(c.sequence, cargo)

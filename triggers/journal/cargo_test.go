@@ -208,6 +208,36 @@ func TestCommitsOfTheFirstFormatAreRead(t *testing.T) {
 	}
 }
 
+// These were written before there were notices.
+func TestCommitsWithOutputsOfTheFirstFormatAreRead(t *testing.T) {
+	const text = "574a0101c2d2e6b5909c7cdfc9d27ea2698f4606000001447b226e657874223a342c227265647269766573223a5b7b226c223a22622d31222c2262223a302c2273223a22303030312d30312d30315430303a30303a30305a227d5d7d0204746573740916017401780561726e3a78010e01790561726e3a79010a0f0403612d310b18026f31016b0430302d31036f6e65026f32016b000374776f009cdb0e0b"
+	srv, s := fresh(t)
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.At(srv, "J_"+mapping).Append(context.Background(), subject(kindCommit, source0), 0, b); err != nil {
+		t.Fatal(err)
+	}
+	j, cp := take(t, s, source0)
+	if cp.Next != 4 || len(cp.Redrives) != 1 || cp.Redrives[0].Letter != "b-1" {
+		t.Errorf("checkpoint = %+v", cp)
+	}
+	if n, b := s.Backlog(source0); n != 2 || b != 24 {
+		t.Errorf("backlog = %d, %d", n, b)
+	}
+	if n, b := s.NoticeBacklog(source0); n != 0 || b != 0 {
+		t.Errorf("backlog of notices = %d, %d", n, b)
+	}
+	commitCargo(t, j, 5, Cargo{Notices: []triggers.Notice{notice(1, "d", 1)}})
+	if got, redriven := cargo(t, s, source0); outputIDs(got) != "o1 o2" || string(got[1].o.Data) != "two" || !slices.Equal(redriven, []string{"a-1"}) {
+		t.Errorf("outputs = %+v, redriven %v", got, redriven)
+	}
+	if got := notices(t, s, source0, "d"); !slices.Equal(got, []int{1}) {
+		t.Errorf("notices = %v", got)
+	}
+}
+
 func TestRedrivesOfACheckpointAreReadBack(t *testing.T) {
 	srv, s := fresh(t)
 	j, _ := take(t, s, source0)
@@ -285,6 +315,7 @@ func TestCargoIsStoredOnceWhateverBecomesOfAcknowledgements(t *testing.T) {
 				open.Outputs = append(open.Outputs, output(n, []string{"x", "y"}[rnd.IntN(2)], fmt.Sprint(rnd.IntN(5)), 3))
 				open.Letters = append(open.Letters, dead(uint64(n), 1))
 				open.Redriven = append(open.Redriven, fmt.Sprintf("s%d-%d", seed, n))
+				open.Notices = append(open.Notices, notice(n, []string{"d", "e"}[rnd.IntN(2)], 3))
 				n++
 			}
 			next++
@@ -304,7 +335,11 @@ func TestCargoIsStoredOnceWhateverBecomesOfAcknowledgements(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		backlog, _ := s.Backlog(src)
+		told, _ := s.NoticeBacklog(src)
 		restarted := Open(srv, Options{})
+		if d, e := notices(t, restarted, src, "d"), notices(t, restarted, src, "e"); len(d)+len(e) != n || told != n || !slices.IsSorted(d) || !slices.IsSorted(e) {
+			t.Errorf("seed %d: notices %d, %d, backlog %d; want %d, in order", seed, d, e, told, n)
+		}
 		outputs, redriven := cargo(t, restarted, src)
 		seen := map[string]bool{}
 		for _, o := range outputs {
@@ -332,6 +367,9 @@ func TestCargoIsStoredOnceWhateverBecomesOfAcknowledgements(t *testing.T) {
 		}
 		if again, _ := restarted.Backlog(src); again != n {
 			t.Errorf("seed %d: backlog after a restart = %d, want %d", seed, again, n)
+		}
+		if again, _ := restarted.NoticeBacklog(src); again != n {
+			t.Errorf("seed %d: notices after a restart = %d, want %d", seed, again, n)
 		}
 		_, upTo, _ := s.Pending(context.Background(), src)
 		if err := s.Confirm(context.Background(), src, upTo); err != nil {
@@ -435,10 +473,10 @@ func TestTiesTellWhatIsUnderWayAndWhatIsSettled(t *testing.T) {
 	want("", "")
 }
 
-func TestDeleteWaitsForOutputsAndRedrives(t *testing.T) {
+func TestDeleteWaitsForOutputsNoticesAndRedrives(t *testing.T) {
 	_, s := fresh(t)
 	j, _ := take(t, s, source0)
-	for i, c := range []Cargo{{Outputs: []triggers.Output{output(1, "x", "k", 1)}}, {Redriven: []string{"r"}}} {
+	for i, c := range []Cargo{{Outputs: []triggers.Output{output(1, "x", "k", 1)}}, {Redriven: []string{"r"}}, {Notices: []triggers.Notice{notice(1, "d", 1)}}} {
 		commitCargo(t, j, uint64(i), c)
 		if err := s.Delete(context.Background(), mapping); !errors.Is(err, ErrUnrelayed) {
 			t.Fatalf("delete with %+v = %v, want ErrUnrelayed", c, err)

@@ -2,7 +2,8 @@
 //
 // A decision of a shard's machine is one message, a commit: the checkpoint and
 // the [Cargo] that makes it true, so that both are on disk or neither is. Cargo
-// is dead letters, outputs, and the ids of dead letters that are settled.
+// is dead letters, outputs, notices to destinations, and the ids of dead letters that
+// are settled.
 // Commits of one [triggers.Source] follow each other on one subject, each
 // naming the one before it, so that of two owners of a shard only one can go on
 // and the other is told [triggers.ErrFenced].
@@ -18,7 +19,7 @@
 // A mapping has one JetStream stream, J_<mapping>:
 //
 //	j.<mapping>.c.<generation>.<shard>     commits
-//	j.<mapping>.b.<generation>.<shard>     blobs: letters and outputs that a commit names
+//	j.<mapping>.b.<generation>.<shard>     blobs: letters, outputs and notices that a commit names
 //	j.<mapping>.mark.<generation>.<shard>  mark: up to which commit cargo is confirmed
 //
 // # Format of a commit
@@ -37,7 +38,8 @@
 //
 // Sections:
 //
-//	1 checkpoint  JSON of triggers.Checkpoint without its finished spans
+//	1 checkpoint  JSON of triggers.Checkpoint without its finished spans and its
+//	              window's state
 //	2 owner       text, for people
 //	3 finished    the finished spans (see appendSpans)
 //	5 letters     as dlq.AppendWire writes them, one behind the other
@@ -49,7 +51,15 @@
 //	              traceparent, data (chunks)
 //	13 in blobs   instead of 11: as 7
 //	15 redriven   ids of dead letters (chunks)
+//	17 notices    for each destination: its name (chunk), how many notices, and
+//	              their bytes in 19
+//	19 notices    in the same order: id (chunk), 1 if it may be dropped or 0 (1 byte),
+//	              mapping, shard (chunks), time (Unix milliseconds, 8 bytes, little
+//	              endian), records, body, payload (chunks)
+//	21 in blobs   instead of 19: as 7
+//	23 state      of the tumbling window; without it, what the JSON says
 //
+// Notices are sorted by destination, in order of decision where these are equal.
 // Outputs are sorted by the id of their stream and the hash key of their
 // partition key, in order of emission where these are equal. So those of one
 // target shard are one run, whatever the target's shards are by then. The place

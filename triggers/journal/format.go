@@ -23,6 +23,10 @@ const (
 	tagOutWire    = 11
 	tagOutBlobs   = 13
 	tagRedriven   = 15
+	tagNotices    = 17
+	tagNoteWire   = 19
+	tagNoteBlobs  = 21
+	tagState      = 23
 )
 
 // ErrCorrupt means a message of the journal is not as it was written, or was
@@ -36,22 +40,25 @@ type attempt [16]byte
 
 // commit is one message, decoded.
 type commit struct {
-	sequence   uint64 // where it is stored
-	epoch      uint64
-	attempt    attempt
-	prev       uint64
-	count      int // letters
-	owner      string
-	checkpoint triggers.Checkpoint
-	letters    []byte // wire form; nil if there are none or they are in blobs
-	blobs      blobs
-	index      index  // of the outputs
-	outputs    []byte // wire form; nil if there are none or they are in outBlobs
-	outBlobs   blobs
-	redriven   []string
+	sequence    uint64 // where it is stored
+	epoch       uint64
+	attempt     attempt
+	prev        uint64
+	count       int // letters
+	owner       string
+	checkpoint  triggers.Checkpoint
+	letters     []byte // wire form; nil if there are none or they are in blobs
+	blobs       blobs
+	index       index  // of the outputs
+	outputs     []byte // wire form; nil if there are none or they are in outBlobs
+	outBlobs    blobs
+	redriven    []string
+	notices     addresses
+	noticeWire  []byte // wire form; nil if there are none or they are in noticeBlobs
+	noticeBlobs blobs
 }
 
-// blobs name letters or outputs that are stored outside of the commit.
+// blobs name letters, outputs or notices that are stored outside of the commit.
 type blobs struct {
 	size      uint64
 	sum       uint32
@@ -59,7 +66,9 @@ type blobs struct {
 }
 
 // size is how many things there are in the cargo.
-func (c *commit) size() int { return c.count + c.index.outputs() + len(c.redriven) }
+func (c *commit) size() int {
+	return c.count + c.index.outputs() + c.notices.notices() + len(c.redriven)
+}
 
 // laden says whether the commit has cargo.
 func (c *commit) laden() bool { return c.size() > 0 }
@@ -77,6 +86,12 @@ func (c *commit) cargoUpTo() uint64 {
 func appendBody(dst []byte, cp *triggers.Checkpoint, owner string) ([]byte, error) {
 	bare := *cp
 	bare.Finished = nil
+	state := windowState(cp)
+	if len(state) > 0 {
+		window := *cp.Window
+		window.State = nil
+		bare.Window = &window
+	}
 	text, err := json.Marshal(&bare)
 	if err != nil {
 		return dst, fmt.Errorf("encode checkpoint: %w", err)
@@ -88,7 +103,18 @@ func appendBody(dst []byte, cp *triggers.Checkpoint, owner string) ([]byte, erro
 	if len(cp.Finished) > 0 {
 		dst = appendSection(dst, tagFinished, appendSpans(nil, cp.Finished))
 	}
+	if len(state) > 0 {
+		dst = appendSection(dst, tagState, state)
+	}
 	return dst, nil
+}
+
+// windowState is the state of the tumbling window of a checkpoint.
+func windowState(cp *triggers.Checkpoint) []byte {
+	if cp.Window == nil {
+		return nil
+	}
+	return cp.Window.State
 }
 
 func appendSection(dst []byte, tag uint64, b []byte) []byte {
@@ -228,6 +254,7 @@ func decodeCommit(sequence uint64, b []byte) (*commit, error) {
 		r.fail("count of letters")
 	}
 	c.count = int(count)
+	var state []byte
 	r.sections(func(tag uint64, s *reader) bool {
 		switch tag {
 		case tagCheckpoint:
@@ -254,11 +281,26 @@ func decodeCommit(sequence uint64, b []byte) (*commit, error) {
 			for s.err == nil && len(s.b) > 0 {
 				c.redriven = append(c.redriven, string(s.chunk()))
 			}
+		case tagNotices:
+			c.notices = readAddresses(s)
+		case tagNoteWire:
+			c.noticeWire = s.b
+		case tagNoteBlobs:
+			c.noticeBlobs = readBlobs(s)
+		case tagState:
+			state = s.b
 		default:
 			return false
 		}
 		return true
 	})
+	if len(state) > 0 { // an older release has it in the JSON
+		if c.checkpoint.Window == nil {
+			r.fail("state of no window")
+		} else {
+			c.checkpoint.Window.State = state
+		}
+	}
 	if r.err != nil {
 		return nil, fmt.Errorf("commit %d: %w", sequence, r.err)
 	}

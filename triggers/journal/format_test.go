@@ -72,6 +72,7 @@ func FuzzDecodeCommit(f *testing.F) {
 	body, _ := appendBody(nil, &triggers.Checkpoint{Next: 1, Finished: []triggers.Span{{Buckets: 1, From: 2, To: 3}, {Buckets: 2, From: 4, To: 5}}}, "o")
 	f.Add(body)
 	f.Add(appendBlobs(nil, tagBlobs, blobs{size: 9, sum: 1, sequences: []uint64{4, 5}}))
+	f.Add(appendSection(nil, tagNotices, []byte{1, 'd', 1, 15}))
 	f.Add([]byte{3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, sections []byte) {
 		// The checksum would hide everything from the fuzzer, so it is right.

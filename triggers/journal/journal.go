@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// maxCommit is the most bytes of a commit before its letters and outputs become blobs.
+	// maxCommit is the most bytes of a commit before its letters, outputs and notices become blobs.
 	maxCommit = 1 << 20
 	// maxBlob is the most bytes of one blob.
 	maxBlob = 512 << 10
@@ -50,44 +50,44 @@ type Journal struct {
 	// unheard is what was stored since the last call that ended well.
 	unheard heardNot
 	found   int  // size of cargo that the call under way has found stored
+	sent    int  // bytes that the call under way has sent
 	listed  bool // among the sources of the mapping
 }
 
 // decision is a commit that may be sent several times, always the same.
 type decision struct {
 	attempt   attempt
-	body      []byte       // checkpoint and owner
-	wire      []byte       // letters
-	buried    []dlq.Letter // the same, with ids
-	trigger   string
-	index     []byte            // of the outputs
-	outWire   []byte            // outputs
-	outputs   []triggers.Output // the same, sorted
-	redriven  []string
+	body      []byte   // checkpoint and owner
+	cargo     Cargo    // ids and order settled
+	wire      []byte   // letters
+	index     []byte   // of the outputs
+	outWire   []byte   // outputs
+	addresses []byte   // of the notices
+	noteWire  []byte   // notices
 	redriving []string // by the checkpoint
+	state     int      // bytes of the window's
 	ready     []byte   // the message to follow Journal.last; nil: not made yet
 }
 
-// fill makes the cargo of d, ids and order settled.
-func (d *decision) fill(letters []dlq.Letter, outputs []triggers.Output, redriven []string) (err error) {
-	for i := range letters {
-		if d.wire, err = dlq.AppendWire(d.wire, &letters[i]); err != nil {
+// fill gives d its cargo, ids and order settled.
+func (d *decision) fill(c Cargo) (err error) {
+	for i := range c.Letters {
+		if d.wire, err = dlq.AppendWire(d.wire, &c.Letters[i]); err != nil {
 			return err
 		}
 	}
-	d.buried, d.outputs, d.redriven = letters, outputs, redriven
-	d.index, d.outWire = appendOutputs(d.trigger, outputs)
+	d.cargo = c
+	d.index, d.outWire = appendOutputs(c.Trigger, c.Outputs)
+	d.addresses, d.noteWire = appendNotices(c.Notices)
 	return nil
 }
 
-// size is how many things there are in the cargo.
-func (d *decision) size() int { return len(d.buried) + len(d.outputs) + len(d.redriven) }
-
-func (d *decision) laden() bool { return d.size() > 0 }
+func (d *decision) laden() bool { return d.cargo.Size() > 0 }
 
 func (d *decision) same(o *decision) bool {
 	return bytes.Equal(d.body, o.body) && bytes.Equal(d.wire, o.wire) && bytes.Equal(d.index, o.index) &&
-		bytes.Equal(d.outWire, o.outWire) && slices.Equal(d.redriven, o.redriven)
+		bytes.Equal(d.outWire, o.outWire) && bytes.Equal(d.addresses, o.addresses) && bytes.Equal(d.noteWire, o.noteWire) &&
+		slices.Equal(d.cargo.Redriven, o.cargo.Redriven)
 }
 
 // Epoch is what all commits of this owner bear. It is higher than that of every
@@ -109,7 +109,7 @@ func (j *Journal) Overtaken() bool {
 // Commit stores a checkpoint together with the cargo that makes it true, and
 // returns when they are on disk. A letter that says no mapping gets the journal's
 // source, and each gets an id ([dlq.LetterID]) unless it has one. Outputs need an
-// id and a stream.
+// id and a stream, notices an id and a destination.
 //
 // [triggers.ErrFenced] is final: another owner has the shard. After any other
 // error the commit may or may not be there (it is not if the error is
@@ -123,7 +123,7 @@ func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, cargo Carg
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	j.found = 0
+	j.found, j.sent = 0, 0
 	err := j.commit(ctx, &cp, &cargo)
 	if err == nil {
 		j.unheard = heardNot{}
@@ -133,7 +133,7 @@ func (j *Journal) Commit(ctx context.Context, cp triggers.Checkpoint, cargo Carg
 	}
 	j.store.left(j)
 	if err == nil || len(j.open) > 0 || j.found > 0 { // there, or perhaps there
-		j.store.committed(j.src, cargo.Size()+j.found)
+		j.store.committed(j.src, cargo.Size()+j.found, j.sent)
 	}
 	return err
 }
@@ -213,7 +213,10 @@ func (j *Journal) decide(cp *triggers.Checkpoint, cargo *Cargo) (*decision, erro
 	if err := checkOutputs(cargo.Outputs); err != nil {
 		return nil, err
 	}
-	d := &decision{trigger: cargo.Trigger, redriving: redriving(cp)}
+	if err := checkNotices(cargo.Notices); err != nil {
+		return nil, err
+	}
+	d := &decision{redriving: redriving(cp), state: len(windowState(cp))}
 	_, _ = rand.Read(d.attempt[:]) // never fails
 	var err error
 	if d.body, err = appendBody(nil, cp, j.owner); err != nil {
@@ -231,24 +234,28 @@ func (j *Journal) decide(cp *triggers.Checkpoint, cargo *Cargo) (*decision, erro
 			l.ID = dlq.LetterID(l.Mapping, l.Generation, l.Shard, l.Number, l.Burial)
 		}
 	}
-	return d, d.fill(letters, sorted(cargo.Outputs), slices.Clone(cargo.Redriven))
+	return d, d.fill(Cargo{Letters: letters, Outputs: sorted(cargo.Outputs), Notices: assorted(cargo.Notices),
+		Redriven: slices.Clone(cargo.Redriven), Trigger: cargo.Trigger})
 }
 
 // heardNot is cargo that was stored, as a later call found out, while the call
 // that brought it ended without knowing: so that callers bring it again.
-type heardNot struct{ letters, outputs, redriven map[string]bool }
+type heardNot struct{ letters, outputs, notices, redriven map[string]bool }
 
 func (h *heardNot) add(d *decision) {
 	if h.letters == nil {
-		*h = heardNot{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+		*h = heardNot{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 	}
-	for i := range d.buried {
-		h.letters[d.buried[i].ID] = true
+	for i := range d.cargo.Letters {
+		h.letters[d.cargo.Letters[i].ID] = true
 	}
-	for i := range d.outputs {
-		h.outputs[d.outputs[i].ID] = true
+	for i := range d.cargo.Outputs {
+		h.outputs[d.cargo.Outputs[i].ID] = true
 	}
-	for _, id := range d.redriven {
+	for i := range d.cargo.Notices {
+		h.notices[d.cargo.Notices[i].ID] = true
+	}
+	for _, id := range d.cargo.Redriven {
 		h.redriven[id] = true
 	}
 }
@@ -258,12 +265,14 @@ func (d *decision) without(h heardNot) (*decision, error) {
 	if h.letters == nil {
 		return d, nil
 	}
-	rest := &decision{attempt: d.attempt, body: d.body, trigger: d.trigger, redriving: d.redriving}
-	return rest, rest.fill(
-		slices.DeleteFunc(slices.Clone(d.buried), func(l dlq.Letter) bool { return h.letters[l.ID] }),
-		slices.DeleteFunc(slices.Clone(d.outputs), func(o triggers.Output) bool { return h.outputs[o.ID] }),
-		slices.DeleteFunc(slices.Clone(d.redriven), func(id string) bool { return h.redriven[id] }),
-	)
+	rest := &decision{attempt: d.attempt, body: d.body, redriving: d.redriving, state: d.state}
+	return rest, rest.fill(Cargo{
+		Letters:  slices.DeleteFunc(slices.Clone(d.cargo.Letters), func(l dlq.Letter) bool { return h.letters[l.ID] }),
+		Outputs:  slices.DeleteFunc(slices.Clone(d.cargo.Outputs), func(o triggers.Output) bool { return h.outputs[o.ID] }),
+		Notices:  slices.DeleteFunc(slices.Clone(d.cargo.Notices), func(n triggers.Notice) bool { return h.notices[n.ID] }),
+		Redriven: slices.DeleteFunc(slices.Clone(d.cargo.Redriven), func(id string) bool { return h.redriven[id] }),
+		Trigger:  d.cargo.Trigger,
+	})
 }
 
 // settle reads the newest commit and says what became of what was sent. done:
@@ -296,7 +305,7 @@ func (j *Journal) settle(ctx context.Context, d *decision) (next *decision, done
 			return nil, true, nil
 		}
 		j.unheard.add(o)
-		j.found += o.size()
+		j.found += o.cargo.Size()
 		next, err := d.without(j.unheard)
 		return next, false, err
 	}
@@ -317,7 +326,7 @@ func (j *Journal) landed(sequence uint64, d *decision) {
 
 // send stores d behind the newest commit.
 func (j *Journal) send(ctx context.Context, d *decision) error {
-	if err := j.store.srv.Admit(natsd.Journal, len(d.body)+len(d.wire)+len(d.outWire)+1024); err != nil {
+	if err := j.store.srv.Admit(natsd.Journal, len(d.body)+len(d.wire)+len(d.outWire)+len(d.noteWire)+1024); err != nil {
 		return &refusal{err}
 	}
 	if d.ready == nil {
@@ -325,7 +334,7 @@ func (j *Journal) send(ctx context.Context, d *decision) error {
 		if err != nil {
 			return err
 		}
-		d.ready = message(j.epoch, d.attempt, j.cargo, len(d.buried), sections)
+		d.ready = message(j.epoch, d.attempt, j.cargo, len(d.cargo.Letters), sections)
 	}
 	if len(j.open) == 0 || j.open[len(j.open)-1] != d {
 		j.open = append(j.open, d)
@@ -334,6 +343,7 @@ func (j *Journal) send(ctx context.Context, d *decision) error {
 		j.store.listed(j.src)
 		j.listed = true
 	}
+	j.sent += len(d.ready)
 	j.store.crash("before commit")
 	send := func() (uint64, error) { return j.ledger.Append(ctx, j.subject, j.last, d.ready) }
 	var seq uint64
@@ -357,18 +367,21 @@ func (j *Journal) sections(ctx context.Context, d *decision) ([]byte, error) {
 	if len(d.index) > 0 {
 		all = appendSection(all, tagOutputs, d.index)
 	}
-	if len(d.redriven) > 0 {
+	if len(d.addresses) > 0 {
+		all = appendSection(all, tagNotices, d.addresses)
+	}
+	if len(d.cargo.Redriven) > 0 {
 		var ids []byte
-		for _, id := range d.redriven {
+		for _, id := range d.cargo.Redriven {
 			ids = appendChunk(ids, id)
 		}
 		all = appendSection(all, tagRedriven, ids)
 	}
-	inline := len(all)+len(d.wire)+len(d.outWire) <= maxCommit
+	inline := len(all)+len(d.wire)+len(d.outWire)+len(d.noteWire) <= maxCommit
 	for _, p := range []struct {
 		wire      []byte
 		tag, blob uint64
-	}{{d.wire, tagLetters, tagBlobs}, {d.outWire, tagOutWire, tagOutBlobs}} {
+	}{{d.wire, tagLetters, tagBlobs}, {d.outWire, tagOutWire, tagOutBlobs}, {d.noteWire, tagNoteWire, tagNoteBlobs}} {
 		switch {
 		case len(p.wire) == 0:
 		case inline:
@@ -394,6 +407,7 @@ func (j *Journal) blobs(ctx context.Context, wire []byte) (blobs, error) {
 		if err != nil {
 			return blobs{}, err
 		}
+		j.sent += n
 		j.store.crash("after blob")
 		b.sequences = append(b.sequences, seq)
 		wire = wire[n:]
@@ -427,7 +441,7 @@ func (j *Journal) ascertain(ctx context.Context) error {
 			j.sure.Store(newest.cargoUpTo())
 			j.store.book(j.src, newest.sequence, o)
 			if news {
-				j.store.committed(j.src, o.size())
+				j.store.committed(j.src, o.cargo.Size(), 0)
 			}
 		}
 	}

@@ -116,10 +116,25 @@ func (s *Store) Confirm(ctx context.Context, src triggers.Source, upTo uint64) e
 	return s.about(src, fmt.Errorf("mark: %w", last))
 }
 
+// thinAfter is how many entries of a journal may lie behind a mark that does not move
+// before commits without cargo are taken out from between those that have some.
+const thinAfter = 4_000
+
+// thinBytes is how many bytes of commits do so: with the state of a window, one can have a
+// megabyte and more.
+const thinBytes = 32 << 20
+
+// thinning is what this process knows of what thin has to do in a source.
+type thinning struct {
+	below uint64 // commits below have been looked at
+	bytes int    // written since
+}
+
 // Trim purges what nobody needs any more: commits older than the newest and
 // than the first one whose cargo is not confirmed, the blobs they named, and
-// old marks. The newest commit always stays. It does nothing when there is
-// nothing to do.
+// old marks. The newest commit always stays. Where cargo has to wait for long, as
+// that for a destination that is gone for days, Trim takes out the commits without
+// cargo behind it. It does nothing when there is nothing to do.
 func (s *Store) Trim(ctx context.Context, src triggers.Source) error {
 	sequence, mark, err := s.mark(ctx, src)
 	if err != nil {
@@ -133,10 +148,13 @@ func (s *Store) Trim(ctx context.Context, src triggers.Source) error {
 	if j := s.owner(src); j != nil {
 		below = min(below, j.tip.Load()) // one that is not acknowledged may vanish
 	}
+	l := s.ledger(src.Mapping)
 	if newest.cargoUpTo() > mark {
+		if err := s.thin(ctx, l, src, mark, below); err != nil {
+			return s.about(src, fmt.Errorf("thin: %w", err))
+		}
 		below = min(below, mark+1)
 	}
-	l := s.ledger(src.Mapping)
 	// Blobs of an unconfirmed commit lie behind the mark, those of a commit
 	// under way behind the newest one: each is written after the commit that
 	// its own follows.
@@ -147,6 +165,41 @@ func (s *Store) Trim(ctx context.Context, src triggers.Source) error {
 		if err := l.Purge(ctx, subject(p.kind, src), p.below); err != nil {
 			return s.about(src, fmt.Errorf("purge: %w", err))
 		}
+	}
+	return nil
+}
+
+// thin deletes the commits without cargo in (mark, below), once there are many or nobody
+// knows how large they are; those that were looked at before are not again.
+func (s *Store) thin(ctx context.Context, l *ledger.Ledger, src triggers.Source, mark, below uint64) error {
+	s.mu.Lock()
+	from, bytes := mark+1, thinBytes
+	if t := s.thinned[src]; t != nil {
+		from, bytes = max(from, t.below), t.bytes
+	}
+	s.mu.Unlock()
+	if below <= from || below < from+thinAfter && bytes < thinBytes {
+		return nil
+	}
+	var bare []uint64
+	err := l.Scan(ctx, subject(kindCommit, src), from, below-1, func(e ledger.Entry) error {
+		if c, err := decodeCommit(e.Sequence, e.Data); err == nil && !c.laden() { // a damaged one stays, to be told of
+			bare = append(bare, e.Sequence)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, sequence := range bare {
+		if _, err := l.Delete(ctx, sequence); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.swept[src.Mapping] != nil { // not deleted meanwhile
+		s.thinned[src] = &thinning{below: below}
 	}
 	return nil
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/internal/ledger"
+	"github.com/wasmill/wasmill/internal/natsd"
 	"github.com/wasmill/wasmill/triggers"
 )
 
@@ -73,6 +76,55 @@ func TestPurgeStopsAtUnconfirmedLettersAndTheNewestCommitStays(t *testing.T) {
 	commitOK(t, j, triggers.Checkpoint{Next: 16}, dead(15, 1))
 	if got := numbers(letters(t, s, source0)); got != "15" {
 		t.Errorf("letters = %s, want 15", got)
+	}
+}
+
+// A destination that is gone keeps the mark back for days, while the shard goes on.
+func TestCommitsWithoutCargoGoThoughCargoBeforeThemWaits(t *testing.T) {
+	srv, s := freshWith(t, natsd.Options{Dir: t.TempDir(), Relaxed: true})
+	j, _ := take(t, s, source0)
+	commits := func() uint64 { return counts(t, s)[0] }
+	commitOK(t, j, triggers.Checkpoint{Next: 1})
+	commitCargo(t, j, 2, Cargo{Notices: []triggers.Notice{notice(1, "d", 2<<20)}}) // in blobs
+	for n := range uint64(thinAfter) {
+		if n == thinAfter/2 {
+			trim(t, s)
+			if got := commits(); got != thinAfter/2+2 {
+				t.Errorf("%d commits after a moment, want all behind the mark", got)
+			}
+			commitCargo(t, j, 3, Cargo{Notices: []triggers.Notice{notice(2, "d", 1)}, Letters: []dlq.Letter{dead(1, 10)}})
+		}
+		commitOK(t, j, triggers.Checkpoint{Next: 4 + n})
+	}
+	for range 2 {
+		trim(t, s)
+		if got := commits(); got != 3 {
+			t.Errorf("%d commits, want those with cargo and the newest", got)
+		}
+	}
+	for _, s := range []*Store{s, Open(srv, Options{})} {
+		if s.owner(source0) == nil {
+			if _, cp := take(t, s, source0); cp.Next != 3+thinAfter {
+				t.Errorf("checkpoint = %+v", cp)
+			}
+		}
+		if n, _ := s.NoticeBacklog(source0); n != 2 {
+			t.Errorf("backlog = %d, want 2", n)
+		}
+		if got := notices(t, s, source0, "d"); !slices.Equal(got, []int{1, 2}) {
+			t.Errorf("notices = %v", got)
+		}
+		if got := numbers(letters(t, s, source0)); got != "1" {
+			t.Errorf("letters = %s", got)
+		}
+	}
+	j, _ = take(t, s, source0)
+	_, upTo, _ := s.Pending(context.Background(), source0)
+	confirm(t, s, upTo)
+	commitOK(t, j, triggers.Checkpoint{Next: 99_999})
+	trim(t, s)
+	if got := counts(t, s); got[0] != 1 || got[1] != 0 {
+		t.Errorf("%v entries, want the newest commit and no blobs", got)
 	}
 }
 
@@ -178,7 +230,7 @@ func TestDamagedCommitIsAnErrorNamingShardAndSequence(t *testing.T) {
 func TestWatchersHearOfEveryCommit(t *testing.T) {
 	_, s := fresh(t)
 	var heard []int
-	s.Watch(func(src triggers.Source, n int) {
+	s.Watch(func(src triggers.Source, n, _ int) {
 		if src != source0 {
 			t.Errorf("source %v", src)
 		}

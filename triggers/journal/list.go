@@ -137,6 +137,7 @@ func (s *Store) forget(mapping string) {
 	maps.DeleteFunc(s.handles, func(src triggers.Source, _ *Journal) bool { return ofIt(src) })
 	maps.DeleteFunc(s.unsure, func(src triggers.Source, _ *Journal) bool { return ofIt(src) })
 	maps.DeleteFunc(s.marks, func(src triggers.Source, _ uint64) bool { return ofIt(src) })
+	maps.DeleteFunc(s.thinned, func(src triggers.Source, _ *thinning) bool { return ofIt(src) })
 	maps.DeleteFunc(s.loose, func(src triggers.Source, _ bool) bool { return ofIt(src) })
 }
 

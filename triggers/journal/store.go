@@ -22,9 +22,9 @@ type Options struct {
 }
 
 var (
-	// ErrUnrelayed means that dead letters or outputs of the mapping are kept
+	// ErrUnrelayed means that dead letters, outputs or notices of the mapping are kept
 	// nowhere else yet. Let the relay run, then try again.
-	ErrUnrelayed = errors.New("journal: dead letters or outputs are not relayed yet")
+	ErrUnrelayed = errors.New("journal: dead letters, outputs or notices are not relayed yet")
 	// ErrNoJournal means that the mapping has no journal: it was never created,
 	// or it is deleted.
 	ErrNoJournal = errors.New("journal: mapping has no journal")
@@ -46,7 +46,7 @@ type Store struct {
 	mu       sync.Mutex // guards what follows; never held across a wait
 	handles  map[triggers.Source]*Journal
 	swept    map[string]*sweep // by mapping
-	watchers []func(triggers.Source, int)
+	watchers []func(src triggers.Source, cargo, bytes int)
 	marks    map[triggers.Source]uint64 // written by this process
 	// mappings have a journal, or had one until it was deleted while they were
 	// listed: false. They are all there are once complete is set.
@@ -54,10 +54,11 @@ type Store struct {
 	complete bool
 	unread   map[string]bool // of these, the ones that nobody has looked into
 	accounts map[triggers.Source]*account
-	ties     map[string]tie               // of dead letters by id, as accounts have it
-	pending  map[triggers.Source]bool     // have cargo that is not confirmed, by their accounts
-	loose    map[triggers.Source]bool     // accounts are missing, or may be outdated
-	unsure   map[triggers.Source]*Journal // have a commit whose caller has gone away
+	ties     map[string]tie                // of dead letters by id, as accounts have it
+	pending  map[triggers.Source]bool      // have cargo that is not confirmed, by their accounts
+	loose    map[triggers.Source]bool      // accounts are missing, or may be outdated
+	thinned  map[triggers.Source]*thinning // none: nobody knows how large its commits are
+	unsure   map[triggers.Source]*Journal  // have a commit whose caller has gone away
 }
 
 // sweep is the one look into a mapping's journal when this process begins to use
@@ -77,7 +78,7 @@ func Open(srv *natsd.Server, o Options) *Store {
 	return &Store{srv: srv, log: o.Logger, handles: map[triggers.Source]*Journal{}, swept: map[string]*sweep{},
 		marks: map[triggers.Source]uint64{}, mappings: map[string]bool{}, unread: map[string]bool{},
 		accounts: map[triggers.Source]*account{}, ties: map[string]tie{}, pending: map[triggers.Source]bool{},
-		loose: map[triggers.Source]bool{}, unsure: map[triggers.Source]*Journal{}}
+		loose: map[triggers.Source]bool{}, thinned: map[triggers.Source]*thinning{}, unsure: map[triggers.Source]*Journal{}}
 }
 
 func (s *Store) crash(point string) {
@@ -87,20 +88,23 @@ func (s *Store) crash(point string) {
 }
 
 // Watch calls fn after each commit, one of unknown outcome too, with its source
-// and how many things its cargo has. One that is found to be there later is told
+// how many things its cargo has, and how many bytes were written. One that is found to be there later is told
 // of again. fn must not block, and not call back into the journal.
-func (s *Store) Watch(fn func(src triggers.Source, cargo int)) {
+func (s *Store) Watch(fn func(src triggers.Source, cargo, bytes int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchers = append(s.watchers, fn)
 }
 
-func (s *Store) committed(src triggers.Source, cargo int) {
+func (s *Store) committed(src triggers.Source, cargo, bytes int) {
 	s.mu.Lock()
+	if t := s.thinned[src]; t != nil {
+		t.bytes += bytes
+	}
 	watchers := s.watchers
 	s.mu.Unlock()
 	for _, fn := range watchers {
-		fn(src, cargo)
+		fn(src, cargo, bytes)
 	}
 }
 
@@ -309,6 +313,9 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 		j.epoch = 1
 		j.tip.Store(0)
 		j.sure.Store(0)
+		s.mu.Lock()
+		s.thinned[src] = &thinning{} // all that will be there comes from this process
+		s.mu.Unlock()
 		return j, nil, nil
 	}
 	j.epoch, j.last, j.cargo = c.epoch+1, c.sequence, c.cargoUpTo()
@@ -316,7 +323,7 @@ func (s *Store) Take(ctx context.Context, src triggers.Source, owner string) (*J
 	j.sure.Store(j.cargo)
 	j.listed = true
 	if j.cargo > sure {
-		s.committed(src, max(c.size(), 1)) // nobody was sure of it
+		s.committed(src, max(c.size(), 1), 0) // nobody was sure of it
 	}
 	return j, &c.checkpoint, nil
 }

@@ -189,7 +189,7 @@ func TestLettersOfACommitWhoseCallerHasGoneAreFound(t *testing.T) {
 			_, s := fresh(t)
 			j, _ := take(t, s, source0)
 			told := 0
-			s.Watch(func(triggers.Source, int) { told++ })
+			s.Watch(func(triggers.Source, int, int) { told++ })
 			ctx, cancel := context.WithCancel(context.Background())
 			s.wrap = func(send func() (uint64, error)) (uint64, error) {
 				if fate == "stored" {

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"time"
-	"unsafe"
 
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/filter"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
 
@@ -22,6 +21,10 @@ type fetched struct {
 	took    int64       // bytes taken from the node's budget, those of the pieces
 	event   shard.Event // Fetched, Gap or End
 	starved bool        // the node's budget is spent
+	dropped int         // records that no filter lets through
+	scanned int         // bytes of these
+	last    uint64      // the frame read last; 0: none
+	filters *filter.Set // that it was judged by
 	err     error
 }
 
@@ -34,7 +37,7 @@ func (p *poller) startFetch(ctx context.Context, asked shard.Fetch) {
 	batch := p.r.m.emptyBatch(p.mapping, p.id)
 	r := reading{
 		asked: asked, log: p.shard.Log(), horizon: p.shard.Horizon(time.Now()), budget: p.r.m.budget,
-		sizer: runtime.NewRecordSizer(&batch), skipCorrupt: p.mapping.Config.SkipCorrupt, deaggregate: p.mapping.Config.Deaggregate,
+		sizer: runtime.NewRecordSizer(&batch), skipCorrupt: p.mapping.Config.SkipCorrupt, sieve: p.sieve(),
 	}
 	switch {
 	case asked.Must:
@@ -42,7 +45,9 @@ func (p *poller) startFetch(ctx context.Context, asked shard.Fetch) {
 	case len(p.held.pieces) == 0:
 		r.free = p.mapping.Config.BatchSize
 	}
-	if asked.From == p.saved.Next {
+	if asked.From == p.near.next {
+		r.hint = p.near.frame
+	} else if asked.From == p.saved.Next {
 		r.hint = p.saved.Frame
 	} else if asked.From > 0 {
 		if f, _ := p.held.find(asked.From - 1); f != nil {
@@ -60,24 +65,31 @@ type reading struct {
 	budget      *budget
 	sizer       runtime.RecordSizer
 	skipCorrupt bool
-	deaggregate bool
+	sieve       sieve
 	hint        uint64 // the frame that holds asked.From, or near it
 	// free is how many records need not wait for the node's budget: a shard
 	// that holds nothing may always have one batch.
 	free int
 }
 
+// maxScan is how many bytes of records that no filter lets through one fetch passes: what it has
+// found by then must not wait for the end of a backlog. AWS polls up to 10 MB.
+const maxScan = 8 << 20
+
 // read reads records from asked.From on, as many as asked for and as the node's
 // budget has room for. It never waits for records that do not exist yet, nor
 // for the budget.
 func (r *reading) read(ctx context.Context) fetched {
-	out := fetched{asked: r.asked}
+	out := fetched{asked: r.asked, filters: r.sieve.filters}
 	got := shard.Fetched{From: r.asked.From}
 	at, bytes := r.asked.From, 0
 	known := lately.Get().(*buckets)
 	defer lately.Put(known)
 	var f *log.Frame
 	for len(got.Records) < r.asked.Records && bytes < r.asked.Bytes {
+		if got.Enough = out.scanned >= maxScan; got.Enough {
+			break
+		}
 		var err error
 		if f == nil {
 			f, err = r.log.Find(ctx, at, r.hint)
@@ -100,26 +112,26 @@ func (r *reading) read(ctx context.Context) fetched {
 		if len(f.Records) == 0 {
 			continue // a place that the store used up without storing anything
 		}
+		out.last = f.Seq
+		if r.sieve.filters != nil {
+			next, more := r.sift(&out, &got, f, at, &bytes, known)
+			if at = next; !more {
+				break
+			}
+			continue
+		}
 		i, held := int(at-f.First), bytes
 		got.Records = slices.Grow(got.Records, min(len(f.Records)-i, r.asked.Records-len(got.Records)))
 		for ; i < len(f.Records) && len(got.Records) < r.asked.Records && (bytes < r.asked.Bytes || len(got.Records) == 0); i++ {
-			rec := &f.Records[i]
-			size := len(rec.Data) + len(rec.Key)
-			bytes += size
-			one := shard.Record{
-				Number: f.First + uint64(i), Bucket: known.of(rec.Key), Arrival: rec.Arrival,
-				Size: int32(r.sizer.Size(rec.Key, len(rec.Data))), Pinned: int32(size),
-			}
-			if r.deaggregate {
-				unpack(&one, rec.Data, r.sizer)
-			}
-			got.Records = append(got.Records, one)
+			got.Records = append(got.Records, shard.Record{})
+			bytes += r.tell(&got.Records[len(got.Records)-1], f, i, known)
 		}
 		next, took := f.First+uint64(i), int64(bytes-held)
 		must := int(at-r.asked.From) < r.free && (r.asked.Must || held < triggers.MaxPayload)
 		if out.starved = !r.budget.take(took, must); out.starved {
 			got.Records = got.Records[:at-r.asked.From]
 			got.Caught = len(got.Records) == 0 // nothing for now
+			got.Withheld = got.Caught
 			break
 		}
 		out.took += took
@@ -128,6 +140,76 @@ func (r *reading) read(ctx context.Context) fetched {
 	}
 	out.event = got
 	return out
+}
+
+// tell fills in what the machine is told of record i of a frame, and returns its size.
+func (r *reading) tell(one *shard.Record, f *log.Frame, i int, known *buckets) int {
+	rec := &f.Records[i]
+	size := len(rec.Data) + len(rec.Key)
+	one.Number, one.Bucket, one.Arrival = f.First+uint64(i), known.of(rec.Key), rec.Arrival
+	one.Size, one.Pinned = int32(r.sizer.Size(rec.Key, len(rec.Data))), int32(size)
+	if r.sieve.filters != nil || r.sieve.deaggregate {
+		r.sieve.judge(one, f, i, r.sizer)
+	}
+	return size
+}
+
+// sift reads the records of a frame from number at on, where there are filters, and says where to go
+// on, and whether to. Of a frame most of which is dropped the rest is copied.
+func (r *reading) sift(out *fetched, got *shard.Fetched, f *log.Frame, at uint64, bytes *int, known *buckets) (next uint64, more bool) {
+	from, before := int(at-f.First), len(got.Records)
+	i, kept, dropped, size := from, 0, 0, 0
+	for ; i < len(f.Records) && len(got.Records) < r.asked.Records && (*bytes+size < r.asked.Bytes || len(got.Records) == 0); i++ {
+		var one shard.Record
+		if bytes := r.tell(&one, f, i, known); !one.Filtered {
+			size += bytes
+			kept++
+		} else {
+			dropped += bytes
+			one.Pinned = 0
+		}
+		got.Records = append(got.Records, one)
+	}
+	next = f.First + uint64(i)
+	records := got.Records[before:]
+	out.dropped += len(records) - kept
+	out.scanned += dropped
+	if kept == 0 {
+		return next, true
+	}
+	passed := func(i int) bool { return !records[i-from].Filtered }
+	extra := dropped // kept in memory by those that pass
+	if copied := recordBytes * len(f.Records); size+copied < dropped {
+		f, extra = sparse(f, from, i, passed), copied
+	}
+	for k := range records {
+		if !records[k].Filtered {
+			records[k].Pinned += int32(extra)
+			break
+		}
+	}
+	took := int64(size + extra)
+	must := before < r.free && (r.asked.Must || *bytes < triggers.MaxPayload)
+	if out.starved = !r.budget.take(took, must); out.starved {
+		got.Records = got.Records[:before]
+		out.dropped -= len(records) - kept
+		got.Caught = before == 0 // nothing for now
+		got.Withheld = got.Caught
+		return at, false
+	}
+	*bytes += size + extra
+	out.took += took
+	one := piece{frame: f, from: at, to: next, took: took, left: kept}
+	if kept < len(records) {
+		one.released = make([]uint64, (next-at+63)/64)
+		for k := range records {
+			if records[k].Filtered {
+				one.released[k/64] |= 1 << (k % 64)
+			}
+		}
+	}
+	out.pieces = append(out.pieces, one)
+	return next, true
 }
 
 // obstacle says what ends a fetch at a number: a gap, the shard's end or
@@ -199,16 +281,33 @@ func (p *poller) arrived(ctx context.Context, f fetched) {
 			*problem = text
 		}
 		p.readAgain(afterTrouble)
-		p.step(ctx, shard.Fetched{From: f.asked.From, Caught: true})
+		p.step(ctx, shard.Fetched{From: f.asked.From, Caught: true, Withheld: true})
 		return
 	}
 	*problem = ""
+	if f.filters != p.filters { // they have changed meanwhile: read it once more
+		p.r.m.budget.give(f.took)
+		p.readAgain(0)
+		p.step(ctx, shard.Fetched{From: f.asked.From, Caught: true, Withheld: true})
+		return
+	}
 	if f.starved {
 		p.readAgain(whenStarved)
 	}
-	if got, ok := f.event.(shard.Fetched); ok && len(got.Records) > 0 {
-		if o := p.r.m.d.Observer.Polled; o != nil {
-			o(p.mapping, len(got.Records))
+	if got, ok := f.event.(shard.Fetched); ok {
+		if n := len(got.Records); !f.asked.Again {
+			o := &p.r.m.d.Observer
+			if o.Polled != nil && (n > 0 || !f.starved) {
+				o.Polled(p.mapping, n)
+			}
+			p.r.m.passedBy(p.source, f.dropped)
+			if o.Filtered != nil && f.dropped > 0 {
+				o.Filtered(p.mapping, f.dropped)
+			}
+			p.tellUndecided()
+			if n > 0 {
+				p.near.next, p.near.frame = got.Records[n-1].Number+1, f.last
+			}
 		}
 		p.held.add(f.pieces)
 	}
@@ -236,78 +335,3 @@ func (p *poller) trouble(err error) string {
 	}
 	return err.Error()
 }
-
-// holding is the pieces of frames whose records the machine may still ask for.
-type holding struct {
-	pieces []piece // ascending by from; what was read again may lie in an older one
-	long   uint64  // numbers of the longest piece there ever was
-}
-
-// piece is what one fetch brought of one frame.
-type piece struct {
-	frame    *log.Frame
-	from, to uint64   // numbers held, exclusive
-	took     int64    // bytes of the node's budget
-	left     int      // numbers not released
-	released []uint64 // bit i: number from+i; made when the first is
-}
-
-// add takes pieces that follow each other. What is read again may come to lie
-// between others.
-func (h *holding) add(pieces []piece) {
-	for _, p := range pieces {
-		h.long = max(h.long, p.to-p.from)
-		h.pieces = slices.Insert(h.pieces, h.after(p.from), p)
-	}
-}
-
-// after is the index of the first piece that begins behind a number.
-func (h *holding) after(number uint64) int {
-	return sort.Search(len(h.pieces), func(i int) bool { return h.pieces[i].from > number })
-}
-
-// each calls fn for every piece that holds a number until fn returns false.
-func (h *holding) each(number uint64, fn func(*piece) bool) {
-	for i := h.after(number) - 1; i >= 0 && h.pieces[i].from+h.long > number; i-- {
-		if p := &h.pieces[i]; number < p.to && !fn(p) {
-			return
-		}
-	}
-}
-
-// find returns the frame that holds a number, and the place in it.
-func (h *holding) find(number uint64) (f *log.Frame, at int) {
-	h.each(number, func(p *piece) bool {
-		f, at = p.frame, int(number-p.frame.First)
-		return false
-	})
-	return f, at
-}
-
-// release forgets pieces of which nothing is needed any longer, and gives their
-// bytes back.
-func (h *holding) release(b *budget, below uint64, numbers []uint64) {
-	for _, n := range numbers {
-		h.each(n, func(p *piece) bool {
-			if p.released == nil {
-				p.released = make([]uint64, (p.to-p.from+63)/64)
-			}
-			word, bit := (n-p.from)/64, uint64(1)<<((n-p.from)%64)
-			if p.released[word]&bit == 0 {
-				p.released[word] |= bit
-				p.left--
-			}
-			return true
-		})
-	}
-	h.pieces = slices.DeleteFunc(h.pieces, func(p piece) bool {
-		if p.to <= below || p.left == 0 {
-			b.give(p.took)
-			return true
-		}
-		return false
-	})
-}
-
-// alias makes a string of bytes that will not change.
-func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

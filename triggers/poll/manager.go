@@ -41,22 +41,28 @@ type Relay interface {
 	Drained(ctx context.Context, mapping string) error
 	// Delivered says whether all outputs that a source has committed are where they belong.
 	Delivered(ctx context.Context, src triggers.Source) (bool, error)
-	// Problem says what keeps outputs of a mapping from their streams, or nothing.
+	// Problem says what keeps outputs and notices of a mapping from where they belong, or
+	// nothing.
 	Problem(mapping string) string
+	// Forsake says that notices of a mapping which cannot be delivered are given up.
+	Forsake(mapping string, yes bool)
 }
 
 // Observer is told what pollers do, for metrics and traces. Each func may be nil.
 type Observer struct {
-	Polled   func(m triggers.Mapping, records int)
-	Invoked  func(m triggers.Mapping, records int)
-	Failed   func(m triggers.Mapping, records int)
-	Dropped  func(m triggers.Mapping, records int)
+	Polled   func(m triggers.Mapping, records int) // read, filtered ones too; 0: there was nothing to read (AWS: PolledEventCount)
+	Filtered func(m triggers.Mapping, records int) // of those, the ones no filter lets through (FilteredOutEventCount)
+	Invoked  func(m triggers.Mapping, records int) // handed to the function, each time again (InvokedEventCount)
+	Failed   func(m triggers.Mapping, records int) // of those, the ones of failed invocations (FailedInvokeEventCount)
+	Buried   func(m triggers.Mapping, records int) // made dead letters, redriven ones again
+	Dropped  func(m triggers.Mapping, records int) // discarded and no destination is told (DroppedEventCount; the relay tells of notices it drops)
 	Iterator func(m triggers.Mapping, age time.Duration)
 	Invoking func(ctx context.Context, m triggers.Mapping, inv *runtime.Invocation) (context.Context, func(runtime.Result))
 	Lost     func(m triggers.Mapping, records uint64, reason string)
 }
 
-// Deps are the parts a Manager works with. All are required but History, Observer and Logger.
+// Deps are the parts a Manager works with. All are required but History, Observer,
+// Destinations and Logger.
 type Deps struct {
 	Streams   *natsstream.Store
 	Journals  *journal.Store
@@ -68,6 +74,10 @@ type Deps struct {
 	History   *history.Writer
 	Observer  Observer
 	Logger    *slog.Logger
+	// Destinations checks what Config.OnFailure names; nil: nobody does.
+	Destinations interface {
+		Check(ctx context.Context, destination string) error
+	}
 	// Lookahead is how many bytes of records all shards together may hold
 	// besides one batch each. Defaults to 256 MiB.
 	Lookahead int64
@@ -86,12 +96,15 @@ type Manager struct {
 	creating chan struct{}
 	wg       sync.WaitGroup // of mappings and deletions
 
-	mu       sync.Mutex               // guards what follows; never held across a wait
-	running  map[string]*mapping      // by name
-	changing map[string]bool          // names with a change under way
-	past     map[triggers.Source]past // closed shards, since the stream forgets them
-	run      context.Context          // of pollers and deletions, from Start to Close
-	cancel   context.CancelFunc       // ends it
+	mu       sync.Mutex                 // guards what follows; never held across a wait
+	running  map[string]*mapping        // by name
+	changing map[string]bool            // names with a change under way
+	past     map[triggers.Source]past   // closed shards, since the stream forgets them
+	lately   map[string]result          // how the last invocation of a mapping ended, by its id
+	passed   map[triggers.Source]uint64 // records that no filter has let through, since the server runs; generation 0
+	stuck    map[triggers.Source]string // why the final invocation of a window failed, while it does
+	run      context.Context            // of pollers and deletions, from Start to Close
+	cancel   context.CancelFunc         // ends it
 }
 
 // New builds a Manager and starts nothing.
@@ -108,7 +121,8 @@ func New(d Deps) *Manager {
 	if d.Region == "" {
 		d.Region = stream.DefaultRegion
 	}
-	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), creating: make(chan struct{}, 1), running: map[string]*mapping{}, changing: map[string]bool{}, past: map[triggers.Source]past{}}
+	return &Manager{d: d, budget: newBudget(d.Lookahead), owner: uuid.NewString(), creating: make(chan struct{}, 1), running: map[string]*mapping{}, changing: map[string]bool{}, past: map[triggers.Source]past{}, lately: map[string]result{},
+		passed: map[triggers.Source]uint64{}, stuck: map[triggers.Source]string{}}
 }
 
 // Start takes up every mapping that is enabled, and in the background finishes
@@ -130,6 +144,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	known := map[string]bool{}
 	for _, mp := range all {
 		known[mp.ID] = true
+		m.d.Relay.Forsake(mp.ID, mp.Config.OnDestinationFailure == triggers.Drop)
 		switch {
 		case mp.State == triggers.Deleting:
 			m.finish(run, mp)
@@ -189,9 +204,21 @@ func (m *Manager) Close(ctx context.Context) error {
 	return nil
 }
 
+// CreateOptions are what may be said of a trigger beside its settings.
+type CreateOptions struct {
+	ID          string // a UUID; empty: one is drawn
+	FunctionARN string
+	Tags        map[string]string
+}
+
 // Create makes a trigger. Its starting place in every shard is committed
 // before Create returns, so that LATEST means now and is never asked again.
 func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, enabled bool) (triggers.Mapping, error) {
+	return m.CreateWith(ctx, name, c, enabled, CreateOptions{})
+}
+
+// CreateWith is Create with more to say.
+func (m *Manager) CreateWith(ctx context.Context, name string, c triggers.Config, enabled bool, o CreateOptions) (triggers.Mapping, error) {
 	c = c.WithDefaults()
 	if err := errors.Join(triggers.ValidateName(name), c.Validate()); err != nil {
 		return triggers.Mapping{}, err
@@ -201,11 +228,18 @@ func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, en
 		return triggers.Mapping{}, err
 	}
 	defer unlock()
-	if _, err := m.d.Functions.Version(ctx, c.Function, c.Qualifier); err != nil {
+	if err := m.check(ctx, triggers.Config{}, c); err != nil {
 		return triggers.Mapping{}, err
 	}
-	desc, err := m.d.Streams.Describe(ctx, m.ref(c.Stream))
+	ref, err := c.Source(m.d.Account, m.d.Region)
 	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	desc, err := m.d.Streams.Describe(ctx, ref)
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	if err := noLoop(c, desc.ARN()); err != nil {
 		return triggers.Mapping{}, err
 	}
 	release, err := m.claim(ctx, name, desc.ID, c)
@@ -215,8 +249,8 @@ func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, en
 	defer release()
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	mp := triggers.Mapping{
-		ID: uuid.NewString(), Name: name, Generation: 1, Config: c, StreamID: desc.ID, StreamARN: desc.ARN(),
-		Enabled: enabled, State: triggers.Creating, Created: now, Modified: now,
+		ID: cmp.Or(o.ID, uuid.NewString()), Name: name, Generation: 1, Config: c, StreamID: desc.ID, StreamARN: desc.ARN(),
+		Enabled: enabled, State: triggers.Creating, Created: now, Modified: now, FunctionARN: o.FunctionARN, Tags: o.Tags,
 	}
 	if err := m.d.Journals.Create(ctx, mp.ID); err != nil {
 		return triggers.Mapping{}, fmt.Errorf("trigger %s: %w", name, err)
@@ -232,10 +266,37 @@ func (m *Manager) Create(ctx context.Context, name string, c triggers.Config, en
 		}
 		return triggers.Mapping{}, errors.Join(err, m.d.Journals.Delete(context.WithoutCancel(ctx), mp.ID))
 	}
+	m.d.Relay.Forsake(mp.ID, c.OnDestinationFailure == triggers.Drop)
 	if enabled {
 		m.start(mp)
 	}
 	return m.show(mp), nil
+}
+
+// noLoop refuses a destination that would feed the trigger with its own failures.
+func noLoop(c triggers.Config, streamARN string) error {
+	own := triggers.Config{Stream: streamARN}
+	to, err := triggers.Config{Stream: c.OnFailure}.Source("", "")
+	if from, _ := own.Source("", ""); err == nil && to == from {
+		return fmt.Errorf("%w: destination %s is the stream that the trigger reads", triggers.ErrInvalid, c.OnFailure)
+	}
+	return nil
+}
+
+// check asks others about what c names and was does not.
+func (m *Manager) check(ctx context.Context, was, c triggers.Config) error {
+	if _, err := compile(c); err != nil {
+		return err
+	}
+	if c.Function != was.Function || c.Qualifier != was.Qualifier {
+		if _, err := m.d.Functions.Version(ctx, c.Function, c.Qualifier); err != nil {
+			return err
+		}
+	}
+	if c.OnFailure != was.OnFailure {
+		return m.CheckDestination(ctx, c.OnFailure)
+	}
+	return nil
 }
 
 // claim holds a stream and function for a trigger until it is stored: the
@@ -249,7 +310,8 @@ func (m *Manager) claim(ctx context.Context, name, streamID string, c triggers.C
 	release = func() { <-m.creating }
 	all, err := m.d.Mappings.All(ctx)
 	for _, other := range all {
-		if other.Name != name && other.StreamID == streamID && other.Config.Function == c.Function && other.Config.Qualifier == c.Qualifier {
+		if other.Name != name && other.StreamID == streamID && other.Config.Consumer == c.Consumer &&
+			other.Config.Function == c.Function && other.Config.Qualifier == c.Qualifier {
 			err = fmt.Errorf("%w: trigger %s already runs %s on stream %s", triggers.ErrExists, other.Name, c.Function, c.Stream)
 		}
 	}
@@ -339,7 +401,21 @@ func (m *Manager) get(ctx context.Context, name string) (triggers.Mapping, uint6
 	return mp, rev, err
 }
 
-// List returns all triggers, by name.
+// Find finds a trigger by its id.
+func (m *Manager) Find(ctx context.Context, id string) (triggers.Mapping, error) {
+	all, err := m.d.Mappings.All(ctx)
+	if err != nil {
+		return triggers.Mapping{}, err
+	}
+	for _, mp := range all {
+		if mp.ID == id {
+			return m.show(mp), nil
+		}
+	}
+	return triggers.Mapping{}, fmt.Errorf("%w: trigger with id %s", triggers.ErrNotFound, id)
+}
+
+// List returns all triggers, by name, those that are being deleted too.
 func (m *Manager) List(ctx context.Context) ([]triggers.Mapping, error) {
 	all, err := m.d.Mappings.All(ctx)
 	if err != nil {
@@ -370,164 +446,6 @@ func (m *Manager) show(mp triggers.Mapping) triggers.Mapping {
 		mp.State = triggers.Disabled
 	}
 	return mp
-}
-
-// Update changes a trigger's settings from the next unit of work on. What it
-// reads and where it started cannot be changed.
-func (m *Manager) Update(ctx context.Context, name string, change func(*triggers.Config)) (triggers.Mapping, error) {
-	mp, rev, unlock, err := m.change(ctx, name)
-	if err != nil {
-		return mp, err
-	}
-	defer unlock()
-	c := mp.Config
-	change(&c)
-	if c.Stream != mp.Config.Stream || c.Position != mp.Config.Position {
-		return mp, fmt.Errorf("%w: a trigger's stream and starting position cannot be changed; remove it and create another", triggers.ErrInvalid)
-	}
-	c = c.WithDefaults()
-	if err := c.Validate(); err != nil {
-		return mp, err
-	}
-	if c.Function != mp.Config.Function || c.Qualifier != mp.Config.Qualifier {
-		if _, err := m.d.Functions.Version(ctx, c.Function, c.Qualifier); err != nil {
-			return mp, err
-		}
-		release, err := m.claim(ctx, name, mp.StreamID, c)
-		if err != nil {
-			return mp, err
-		}
-		defer release()
-	}
-	mp.Config, mp.Modified = c, time.Now().UTC().Truncate(time.Millisecond)
-	if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
-		return mp, err
-	}
-	if r := m.runner(name); r != nil {
-		r.configure(mp)
-	}
-	return m.show(mp), nil
-}
-
-// Pause stops a trigger at a batch boundary. When it returns, no invocation of
-// it runs or starts.
-func (m *Manager) Pause(ctx context.Context, name string) (triggers.Mapping, error) {
-	return m.enable(ctx, name, false)
-}
-
-// Resume lets a paused trigger go on at its checkpoint.
-func (m *Manager) Resume(ctx context.Context, name string) (triggers.Mapping, error) {
-	return m.enable(ctx, name, true)
-}
-
-func (m *Manager) enable(ctx context.Context, name string, enabled bool) (triggers.Mapping, error) {
-	mp, rev, unlock, err := m.change(ctx, name)
-	if err != nil {
-		return mp, err
-	}
-	defer unlock()
-	if mp.Enabled != enabled {
-		mp.Enabled, mp.Modified = enabled, time.Now().UTC().Truncate(time.Millisecond)
-		if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
-			return mp, err
-		}
-	}
-	if !enabled {
-		m.drop(ctx, name)
-	} else {
-		m.start(mp)
-	}
-	return m.show(mp), nil
-}
-
-// leaving is how long Delete waits for what a trigger's function has emitted.
-const leaving = 5 * time.Second
-
-// Delete removes a trigger. Its dead letters stay. It returns when everything its
-// function has emitted has arrived, or, with [triggers.ErrLeaving], when that
-// takes long: the trigger runs no more then, and goes by itself when it has.
-func (m *Manager) Delete(ctx context.Context, name string) error {
-	unlock, err := m.lock(name)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	mp, rev, err := m.get(ctx, name)
-	if err != nil {
-		return err
-	}
-	if mp.State != triggers.Deleting {
-		mp.State, mp.Enabled = triggers.Deleting, false
-		if _, err := m.d.Mappings.Update(ctx, name, mp, rev); err != nil {
-			return err
-		}
-	}
-	m.drop(ctx, name)
-	bounded, cancel := context.WithTimeout(ctx, leaving)
-	err = m.finishDelete(bounded, mp)
-	cancel()
-	if err != nil {
-		if why := m.d.Relay.Problem(mp.ID); ctx.Err() == nil && bounded.Err() != nil {
-			err = fmt.Errorf("%w: trigger %s runs no more and goes when what its function has emitted has arrived: %s", triggers.ErrLeaving, name, cmp.Or(why, err.Error()))
-		}
-		m.mu.Lock()
-		if m.run != nil {
-			m.finish(m.run, mp) // whoever asked has gone, or something is down: it goes on without them
-		}
-		m.mu.Unlock()
-	}
-	return err
-}
-
-// finishDelete forgets a mapping once its last dead letters have arrived.
-func (m *Manager) finishDelete(ctx context.Context, mp triggers.Mapping) error {
-	if err := m.d.Relay.Drained(ctx, mp.ID); err != nil {
-		return fmt.Errorf("trigger %s: its dead letters and outputs: %w", mp.Name, err)
-	}
-	if err := m.d.Journals.Delete(ctx, mp.ID); err != nil {
-		return fmt.Errorf("trigger %s: its journal: %w", mp.Name, err)
-	}
-	if mp.Name == "" {
-		return nil // it was never made
-	}
-	now, rev, err := m.d.Mappings.Get(ctx, mp.Name)
-	if errors.Is(err, kv.ErrNotFound) || err == nil && now.ID != mp.ID {
-		return nil // another call has done it; the name may be somebody else's by now
-	} else if err != nil {
-		return err
-	}
-	return m.d.Mappings.Delete(ctx, mp.Name, rev)
-}
-
-// change finds a trigger that may be changed, and keeps other calls from
-// changing it until unlock.
-func (m *Manager) change(ctx context.Context, name string) (mp triggers.Mapping, rev uint64, unlock func(), err error) {
-	if unlock, err = m.lock(name); err != nil {
-		return mp, 0, nil, err
-	}
-	mp, rev, err = m.get(ctx, name)
-	if err == nil && mp.State == triggers.Deleting {
-		err = fmt.Errorf("%w: trigger %s is being removed", triggers.ErrNotFound, name)
-	}
-	if err != nil {
-		unlock()
-	}
-	return mp, rev, unlock, err
-}
-
-// lock keeps changes of one trigger apart without holding a mutex over them.
-func (m *Manager) lock(name string) (unlock func(), err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.changing[name] {
-		return nil, fmt.Errorf("%w: trigger %s is being changed by another call; try again", triggers.ErrBusy, name)
-	}
-	m.changing[name] = true
-	return func() {
-		m.mu.Lock()
-		delete(m.changing, name)
-		m.mu.Unlock()
-	}, nil
 }
 
 // start takes up a mapping, unless it runs or the Manager does not.

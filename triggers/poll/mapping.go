@@ -1,10 +1,12 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/wasmill/wasmill/scaler"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/filter"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
 
@@ -38,11 +41,14 @@ type mapping struct {
 
 	mu      sync.Mutex // guards what follows
 	config  triggers.Mapping
+	filters *filter.Set        // of config; nil: none
 	pollers map[string]*poller // by shard
 	ended   map[string]bool    // shards that are finished
 	lately  []stream.Shard     // those that got there since look was through
 	waiting map[string]string  // shards that wait, and what for
+	unfit   error              // what is wrong with the filters of config
 	problem string             // why the mapping as a whole does not run
+	halted  bool               // no invocation is started any more
 }
 
 func startMapping(ctx context.Context, m *Manager, mp triggers.Mapping) *mapping {
@@ -51,6 +57,7 @@ func startMapping(ctx context.Context, m *Manager, mp triggers.Mapping) *mapping
 		m: m, cancel: cancel, drain: make(chan struct{}), over: make(chan struct{}, 1), config: mp,
 		pollers: map[string]*poller{}, ended: map[string]bool{}, delivered: map[string]bool{}, unsure: map[string]stream.Shard{},
 	}
+	r.take(mp)
 	m.wg.Add(1)
 	r.wg.Go(func() {
 		defer m.wg.Done()
@@ -70,6 +77,10 @@ const (
 func (r *mapping) run(ctx context.Context) {
 	defer r.polls.Wait()
 	mp, warm := r.mapping(), false
+	if r.unfit != nil { // an earlier release has taken them
+		r.setProblem(fmt.Sprintf("%v; set others, then pause and resume the trigger", r.unfit))
+		return
+	}
 	for outputs := afterOutputs; ; {
 		var again time.Duration
 		late, err := r.look(ctx, mp)
@@ -316,11 +327,26 @@ func (r *mapping) mapping() triggers.Mapping {
 	return r.config
 }
 
+// settings are the mapping and its filters.
+func (r *mapping) settings() (triggers.Mapping, *filter.Set) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config, r.filters
+}
+
+// take takes over settings.
+func (r *mapping) take(mp triggers.Mapping) {
+	if r.filters == nil || !alike(r.config.Config, mp.Config) {
+		r.filters, r.unfit = compile(mp.Config)
+	}
+	r.config = mp
+}
+
 // configure hands new settings to the pollers; each takes them up at a unit boundary.
 func (r *mapping) configure(mp triggers.Mapping) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.config = mp
+	r.take(mp)
 	for _, p := range r.pollers {
 		select {
 		case p.configured <- struct{}{}:
@@ -329,9 +355,24 @@ func (r *mapping) configure(mp triggers.Mapping) {
 	}
 }
 
+// halt has no invocation start from when it returns. Those under way go on.
+func (r *mapping) halt() {
+	r.mu.Lock()
+	r.halted = true
+	r.mu.Unlock()
+	r.once.Do(func() { close(r.drain) })
+}
+
+// begin says whether an invocation may start, which then has before halt returns.
+func (r *mapping) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.halted
+}
+
 // stop drains the pollers; when ctx ends first, what is under way is cut off.
 func (r *mapping) stop(ctx context.Context) {
-	r.once.Do(func() { close(r.drain) })
+	r.halt()
 	cut := context.AfterFunc(ctx, r.cancel)
 	r.wg.Wait()
 	cut()
@@ -343,14 +384,19 @@ func machineConfig(c triggers.Config, retention time.Duration) shard.Config {
 	return shard.Config{
 		Parallel: scaler.Fixed(c.Parallel).Parallel, BatchSize: c.BatchSize, Window: c.Window,
 		Retries: *c.Retries, RecordAge: c.RecordAge, Retention: retention, Bisect: c.Bisect, PartialReplies: c.PartialReplies,
-		Backoff: c.Backoff, MaxBytes: triggers.MaxPayload,
+		Backoff: c.Backoff, MaxBytes: triggers.MaxPayload, Tumbling: c.Tumbling,
 	}
 }
 
 // Identity is the invokeIdentityArn of events: the role functions run as.
 func Identity(account string) string { return "arn:aws:iam::" + account + ":role/wasmill" }
 
-// emptyBatch is a batch of a shard without records, to measure events with.
+// emptyBatch is a batch of a shard without records, to measure events with. Account and
+// region are the stream's.
 func (m *Manager) emptyBatch(mp triggers.Mapping, shardID string) runtime.Batch {
-	return runtime.Batch{Shard: shardID, ARN: mp.StreamARN, Region: m.d.Region, Identity: Identity(m.d.Account)}
+	account, region := m.d.Account, m.d.Region
+	if parts := strings.SplitN(mp.StreamARN, ":", 6); len(parts) == 6 {
+		region, account = parts[3], parts[4]
+	}
+	return runtime.Batch{Shard: shardID, ARN: cmp.Or(mp.Config.Consumer, mp.StreamARN), Region: region, Identity: Identity(account), Waited: mp.Config.Window > 0}
 }

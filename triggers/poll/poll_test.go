@@ -44,6 +44,31 @@ type rig struct {
 	delay    time.Duration // how long a stream is UPDATING, from the next start on
 	// lookahead is the node's budget; 0: the default.
 	lookahead int64
+	observer  Observer // from the next start on
+	told      destinations
+}
+
+// destinations keep what they are told, unless they are out of order.
+type destinations struct {
+	mu      sync.Mutex
+	broken  bool
+	notices []triggers.Notice
+}
+
+func (d *destinations) Send(_ context.Context, n triggers.Notice) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken {
+		return errors.New("the destination is out of order")
+	}
+	d.notices = append(d.notices, n)
+	return nil
+}
+
+func (d *destinations) all() []triggers.Notice {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.notices)
 }
 
 // faulty is a relay whose store is down now and then.
@@ -128,6 +153,7 @@ func newRig(t *testing.T, shards int) *rig {
 		t.Fatal(err)
 	}
 	r.relay = relay.New(r.srv, r.journals, r.morgue, targets{r}, nil)
+	r.relay.Notify(&r.told, nil)
 	if r.mappings, err = kv.Open[triggers.Mapping](ctx, r.srv, "mappings"); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +206,7 @@ func (r *rig) start() {
 
 func (r *rig) run() {
 	r.t.Helper()
-	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: faulty{r.relay, &r.faults}, Letters: r.morgue, Functions: r.fn, Lookahead: r.lookahead})
+	r.m = New(Deps{Streams: r.streams, Journals: r.journals, Mappings: r.mappings, Invoker: r.fn, Relay: faulty{r.relay, &r.faults}, Letters: r.morgue, Functions: r.fn, Lookahead: r.lookahead, Observer: r.observer})
 	if err := r.m.Start(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
@@ -234,9 +260,11 @@ func from(c triggers.Config) triggers.Config {
 	return c
 }
 
-func (r *rig) drain() {
+func (r *rig) drain() { r.t.Helper(); r.drainFor(20 * time.Second) }
+
+func (r *rig) drainFor(d time.Duration) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), d)
 	defer cancel()
 	if err := r.m.WaitDrained(ctx, "t"); err != nil {
 		st, _ := r.m.Status(r.t.Context(), "t")

@@ -13,11 +13,11 @@ import (
 
 	"github.com/wasmill/wasmill/dlq"
 	"github.com/wasmill/wasmill/internal/history"
-	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/filter"
 	"github.com/wasmill/wasmill/triggers/journal"
 	"github.com/wasmill/wasmill/triggers/shard"
 )
@@ -45,6 +45,8 @@ type poller struct {
 
 	// Only run's goroutine touches what follows.
 	mapping   triggers.Mapping
+	filters   *filter.Set     // of mapping; nil: none
+	former    map[uint64]lens // of records that are looked at otherwise, see lenses
 	source    triggers.Source
 	shard     *natsstream.Shard
 	journal   *journal.Journal
@@ -52,11 +54,12 @@ type poller struct {
 	held      holding
 	kept      time.Duration // the stream's retention, as the machine knows it
 	timer     *time.Timer
-	saved     triggers.Checkpoint // the newest that is durable
-	unread    string              // why nothing new is read
-	lostSight string              // why nothing is read again
-	unwritten string              // why nothing is committed
-	again     <-chan time.Time    // when to try reading again, after trouble; nil: nothing to try
+	saved     triggers.Checkpoint          // the newest that is durable
+	unread    string                       // why nothing new is read
+	lostSight string                       // why nothing is read again
+	unwritten string                       // why nothing is committed
+	near      struct{ next, frame uint64 } // where reading goes on, and the frame that it has got to
+	again     <-chan time.Time             // when to try reading again, after trouble; nil: nothing to try
 	againAt   time.Time
 	writing   *commit // the commit that is out
 	finished  bool
@@ -150,7 +153,11 @@ func (p *poller) run(ctx context.Context) {
 		case <-p.timer.C:
 			p.step(ctx, shard.Woken{})
 		case <-p.configured:
-			p.mapping = p.r.mapping()
+			was, before := p.mapping.Config, p.lenses()
+			p.mapping, p.filters = p.r.settings()
+			if !alike(was, p.mapping.Config) {
+				p.step(ctx, p.refilter(before))
+			}
 			p.step(ctx, shard.Configured{Config: machineConfig(p.mapping.Config, p.kept)})
 			p.step(ctx, shard.Woken{Arrived: true}) // what stood still may go on now
 		case <-p.again:
@@ -199,7 +206,7 @@ func (p *poller) run(ctx context.Context) {
 // open takes the shard: the journal's newest state becomes the machine's.
 func (p *poller) open(ctx context.Context) bool {
 	d := p.r.m.d
-	p.mapping = p.r.mapping()
+	p.mapping, p.filters = p.r.settings()
 	var err error
 	if !p.removed {
 		p.shard, err = d.Streams.Shard(ctx, p.mapping.StreamID, p.id)
@@ -283,24 +290,41 @@ func (p *poller) step(ctx context.Context, ev shard.Event) {
 
 // invoke hands a unit's records to the function.
 func (p *poller) invoke(ctx context.Context, e shard.Invoke) {
-	mp := p.mapping
-	if e.Letter != "" {
-		batch, from := p.redriveBatch(e.Letter)
-		p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, mp, from, e, &batch) })
+	if !p.r.begin() {
+		p.wg.Go(func() { p.settled <- stopping(e.Unit) })
 		return
 	}
+	if e.Letter != "" {
+		batch, from := p.redriveBatch(e.Letter)
+		d := delivery{mp: p.mapping, lenses: p.lenses(), from: from, Invoke: e, batch: &batch, begin: p.r.begin}
+		p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, d) })
+		return
+	}
+	batch := p.batch(e.Numbers, e.Window)
+	if e.Final {
+		batch.Window.Final, batch.Window.TerminatedEarly = true, e.Window.Early
+	}
+	d := delivery{mp: p.mapping, lenses: p.lenses(), from: p.source, Invoke: e, batch: &batch}
+	p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, d) })
+}
+
+// batch is what the function gets of records that are held.
+func (p *poller) batch(numbers []uint64, in *triggers.Window) runtime.Batch {
 	batch := p.r.m.emptyBatch(p.mapping, p.id)
-	batch.Records = make([]runtime.Record, len(e.Numbers))
+	if in != nil {
+		batch.Window = &runtime.Window{Start: in.Start, End: in.End, State: in.State}
+	}
+	batch.Records = make([]runtime.Record, len(numbers))
 	// One allocation for all sequence numbers: 56 digits each.
-	digits := make([]byte, 0, 56*len(e.Numbers))
-	var f *log.Frame
-	for i, n := range e.Numbers {
-		at := 0
-		if f != nil && n >= f.First && n < f.Next() {
-			at = int(n - f.First) // as most are
-		} else if f, at = p.held.find(n); f == nil {
-			panic(fmt.Sprintf("triggers/poll: record %d of %s is to be invoked and is not held", n, p.id))
+	digits := make([]byte, 0, 56*len(numbers))
+	var held piece
+	for i, n := range numbers {
+		if n < held.from || n >= held.to { // which most are not
+			if held = p.held.piece(n); held.frame == nil {
+				panic(fmt.Sprintf("triggers/poll: record %d of %s is to be invoked and is not held", n, p.id))
+			}
 		}
+		f, at := held.frame, int(n-held.frame.First)
 		start := len(digits)
 		digits = p.shard.Sequence(f, at).Append(digits)
 		rec := &f.Records[at]
@@ -308,8 +332,7 @@ func (p *poller) invoke(ctx context.Context, e shard.Invoke) {
 			Sequence: alias(digits[start:]), PartitionKey: rec.Key, Data: rec.Data, Arrival: rec.Arrival, TraceParent: rec.Trace,
 		}
 	}
-	from := p.source
-	p.wg.Go(func() { p.settled <- p.r.m.deliver(ctx, mp, from, e, &batch) })
+	return batch
 }
 
 // commit is what a Commit of the machine asks for, made ready.
@@ -318,6 +341,7 @@ type commit struct {
 	cp      triggers.Checkpoint
 	letters []letter
 	outputs []triggers.Output
+	notices []triggers.Notice
 	// redriven are the letters that the commit settles; again, at the same index,
 	// the id under which one is buried again.
 	redriven, again []string
@@ -338,8 +362,11 @@ func (p *poller) commit(ctx context.Context, e shard.Commit) {
 		cp.Frame = p.saved.Frame
 		if f, _ := p.held.find(cp.Next); f != nil {
 			cp.Frame = f.Seq
+		} else if cp.Next == p.near.next {
+			cp.Frame = p.near.frame
 		}
-		p.writing = &commit{id: e.ID, cp: cp, letters: p.letters(e.Buried), outputs: e.Outputs, redriven: e.Redriven}
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		p.writing = &commit{id: e.ID, cp: cp, letters: p.letters(e.Buried, now), outputs: e.Outputs, redriven: e.Redriven, notices: p.notices(e.Discards, now)}
 		for _, id := range e.Redriven {
 			next := ""
 			if l := p.redriving.letters[id]; slices.ContainsFunc(e.Buried, func(b shard.Burial) bool { return b.Letter == id }) {
@@ -351,7 +378,7 @@ func (p *poller) commit(ctx context.Context, e shard.Commit) {
 	c, j, mp := *p.writing, p.journal, p.mapping
 	p.wg.Go(func() {
 		p.r.m.recordCommit(mp, p.source, j.Epoch(), &c, "asked")
-		res := committed{shard.Committed{ID: c.id, Result: shard.OK}, j.Commit(ctx, c.cp, journal.Cargo{Trigger: mp.Name, Letters: c.letters, Outputs: c.outputs, Redriven: c.redriven})}
+		res := committed{shard.Committed{ID: c.id, Result: shard.OK}, j.Commit(ctx, c.cp, journal.Cargo{Trigger: mp.Name, Letters: c.letters, Outputs: c.outputs, Notices: c.notices, Redriven: c.redriven})}
 		switch {
 		case res.err == nil:
 			p.r.m.recordCommit(mp, p.source, j.Epoch(), &c, "ok")
@@ -370,7 +397,7 @@ func (p *poller) acknowledged(ctx context.Context, c committed) {
 	case c.Result == shard.OK:
 		p.saved, p.unwritten = p.writing.cp, ""
 		p.settledRedrives(ctx, p.writing)
-		if len(p.writing.outputs) > 0 {
+		if len(p.writing.outputs)+len(p.writing.notices) > 0 {
 			p.hold(ctx)
 		}
 		p.hear()
@@ -400,7 +427,7 @@ func (m *Manager) recordTake(mp triggers.Mapping, src triggers.Source, epoch uin
 	if m.d.History == nil {
 		return
 	}
-	e := history.Event{Kind: history.Take, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next, Ended: cp.Ended}
+	e := history.Event{Kind: history.Take, Stream: mp.Config.StreamName(), Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: cp.Next, Ended: cp.Ended}
 	for _, s := range cp.Finished {
 		e.Spans = append(e.Spans, history.Span(s))
 	}
@@ -416,7 +443,7 @@ func (m *Manager) recordCommit(mp triggers.Mapping, src triggers.Source, epoch u
 	if m.d.History == nil || result == "asked" && len(c.letters)+len(c.outputs)+len(c.redriven)+len(c.cp.Redrives) == 0 && !c.cp.Ended {
 		return
 	}
-	e := history.Event{Kind: history.Ckpt, Stream: mp.Config.Stream, Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: c.cp.Next,
+	e := history.Event{Kind: history.Ckpt, Stream: mp.Config.StreamName(), Trigger: mp.Name, Gen: src.Generation, Shard: src.Shard, Epoch: epoch, To: c.cp.Next,
 		Result: result, Redriven: c.redriven, Again: c.again, Ended: c.cp.Ended}
 	for _, l := range c.letters {
 		if l.Burial == 1 {

@@ -19,7 +19,16 @@ type Move struct {
 	// shard were under way at once, and records among those skipped were resolved.
 	Again, Skipped uint64
 	AtMost         bool
+	// Window is what becomes of the tumbling window under way: nothing, if there is none.
+	Window string
 }
+
+// What a seek does to a tumbling window under way.
+const (
+	WindowKept    = "kept"        // the shard stays where it is, and the window goes on
+	WindowEnds    = "ends early"  // its final invocation comes before any record
+	WindowDropped = "is given up" // with its state: its records come again, or its final invocation fails
+)
 
 // Seek has a trigger go on from another place: at a batch boundary, as a new
 // generation, so that nothing of what was under way can come after it. A sequence
@@ -28,9 +37,11 @@ type Move struct {
 // for it where they are. Records are counted by shard. With dry nothing is changed, and the counts of a trigger
 // that runs are those of a moment ago.
 //
-// Retries under way in a shard that moves are given up, and what the function
-// emits for records that are delivered again is emitted again. Dead letters stay,
-// and those being redriven go on.
+// Retries under way in a shard that moves are given up. Its tumbling window ends early if the
+// shard goes forward, and is given up with its state if it goes back, since its records
+// come again then; wherever it goes, if its final invocation has failed, since nothing else
+// is a way out of that. What the function emits for records that come again is emitted again. Dead
+// letters stay, and those being redriven go on.
 func (m *Manager) Seek(ctx context.Context, name string, to stream.Position, dry bool) (triggers.Mapping, []Move, error) {
 	if err := to.Validate(); err != nil {
 		return triggers.Mapping{}, nil, err
@@ -74,6 +85,11 @@ func (m *Manager) Seek(ctx context.Context, name string, to stream.Position, dry
 	}
 	if _, err := m.d.Mappings.Update(context.WithoutCancel(ctx), name, next, rev); err != nil {
 		return mp, nil, err
+	}
+	for _, move := range moves {
+		if move.Window == WindowDropped {
+			m.d.Logger.Warn("a seek has given up the tumbling window under way, with its state", "trigger", name, "shard", move.Shard)
+		}
 	}
 	if mp = next; mp.Enabled {
 		m.start(mp)
@@ -131,7 +147,7 @@ func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Posit
 			return nil, nil, err
 		}
 		next := move.plan(cp, number, frame, b.FirstNumber)
-		next.Ended = b.Ended && next.Next >= b.NextNumber && len(next.Redrives) == 0
+		next.Ended = b.Ended && next.Next >= b.NextNumber && len(next.Redrives) == 0 && next.Window == nil
 		checkpoints = append(checkpoints, next)
 		moves = append(moves, move)
 	}
@@ -145,6 +161,7 @@ func (m *Manager) plan(ctx context.Context, mp triggers.Mapping, to stream.Posit
 // record there is.
 func (v *Move) plan(cp *triggers.Checkpoint, number, frame, first uint64) triggers.Checkpoint {
 	next := triggers.Checkpoint{Next: number, Frame: frame, Redrives: cp.Redrives, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps}
+	next.Window = v.window(cp, number)
 	if number <= cp.Next {
 		v.Again = cp.Next - number + cp.Above
 		return next
@@ -170,4 +187,25 @@ func (v *Move) plan(cp *triggers.Checkpoint, number, frame, first uint64) trigge
 	}
 	v.AtMost = beyond > 0 && cp.Above > 0
 	return next
+}
+
+// window says what becomes of the window under way. One that goes on has its retries anew.
+func (v *Move) window(cp *triggers.Checkpoint, number uint64) *triggers.Window {
+	if cp.Window == nil {
+		return nil
+	}
+	if number < cp.Next || cp.Window.Closing && cp.Window.Attempts > 0 {
+		v.Window = WindowDropped
+		return nil
+	}
+	w := triggers.Window{Start: cp.Window.Start, End: cp.Window.End, State: cp.Window.State, Closing: cp.Window.Closing, Early: cp.Window.Early}
+	if number == cp.Next && cp.Above == 0 {
+		v.Window = WindowKept
+		return &w
+	}
+	v.Window = WindowEnds
+	if !w.Closing {
+		w.Closing, w.Early = true, true
+	}
+	return &w
 }

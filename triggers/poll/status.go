@@ -17,14 +17,23 @@ import (
 type Status struct {
 	Mapping triggers.Mapping `json:"mapping"`
 	Problem string           `json:"problem,omitempty"` // why it does not run, and what to do
+	Trouble string           `json:"trouble,omitempty"` // see [Manager.Trouble]
 	// Outputs says what keeps what the function has emitted from its streams.
-	Outputs string        `json:"outputs,omitempty"`
-	Shards  []ShardStatus `json:"shards"`
+	Outputs string `json:"outputs,omitempty"`
+	// LastResult is one of the Result words.
+	LastResult string        `json:"lastResult"`
+	Shards     []ShardStatus `json:"shards"`
 }
 
 // ShardStatus is where it stands in one shard.
 type ShardStatus struct {
-	Shard   string        `json:"shard"`
+	Shard string `json:"shard"`
+	// Position is the sequence number of the lowest unfinished record; empty: all that is
+	// there is finished.
+	Position string `json:"position,omitempty"`
+	// Explain says where it stands and what it waits for, in sentences for people, most
+	// important first.
+	Explain []string      `json:"explain"`
 	Next    uint64        `json:"next"`         // committed: running number of the lowest unfinished record
 	Tip     uint64        `json:"tip"`          // number of the next record to arrive
 	Lag     uint64        `json:"lag"`          // records between them
@@ -32,9 +41,13 @@ type ShardStatus struct {
 	Done    uint64        `json:"done"`         // records that succeeded, ever
 	Buried  uint64        `json:"deadLettered"` // records that were dead-lettered, ever
 	Gaps    uint64        `json:"lost"`         // records lost to retention or damage, ever
-	Ended   bool          `json:"ended"`        // the shard is closed and wholly processed
-	Problem string        `json:"problem,omitempty"`
-	Machine *shard.Status `json:"machine,omitempty"` // nil when the trigger is paused, or the shard ended
+	// Filtered are records that no filter has let through since the server runs.
+	Filtered uint64 `json:"filtered"`
+	// Window is the tumbling window that is open, also while the trigger is paused; nil: none.
+	Window  *shard.WindowStatus `json:"window,omitempty"`
+	Ended   bool                `json:"ended"` // the shard is closed and wholly processed
+	Problem string              `json:"problem,omitempty"`
+	Machine *shard.Status       `json:"machine,omitempty"` // nil when the trigger is paused, or the shard ended
 }
 
 // OutputProblem says what keeps what a mapping's function has emitted from its
@@ -47,7 +60,7 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	out := Status{Mapping: mp, Shards: []ShardStatus{}, Outputs: m.d.Relay.Problem(mp.ID)}
+	out := Status{Mapping: mp, LastResult: m.LastResult(mp), Shards: []ShardStatus{}, Outputs: m.d.Relay.Problem(mp.ID), Trouble: m.Trouble(ctx, mp)}
 	desc, err := m.d.Streams.ByID(ctx, mp.StreamID)
 	if err != nil {
 		out.Problem = streamGone(mp)
@@ -84,10 +97,14 @@ func (m *Manager) Status(ctx context.Context, name string) (Status, error) {
 			}
 		}
 		st.Shard = info.ID
+		m.mu.Lock()
+		st.Filtered = m.passed[triggers.Source{Mapping: mp.ID, Shard: info.ID}]
+		m.mu.Unlock()
 		if err := m.lag(bounded, mp, &st); err != nil && st.Problem == "" && info.State != stream.Creating {
 			st.Problem = "its stream cannot be read: " + err.Error()
 		}
 		cancel()
+		st.Explain = st.explain(mp, time.Now())
 		out.Shards = append(out.Shards, st)
 	}
 	out.Shards = append(out.Shards, m.missed(mp, desc)...)
@@ -101,7 +118,8 @@ func (m *Manager) missed(mp triggers.Mapping, desc stream.Description) (out []Sh
 	defer m.mu.Unlock()
 	for src, p := range m.past {
 		if src.Mapping == mp.ID && src.Generation == mp.Generation && p.done && p.lost > 0 && !has(desc, src.Shard) {
-			out = append(out, ShardStatus{Shard: src.Shard, Gaps: p.lost, Ended: true})
+			out = append(out, ShardStatus{Shard: src.Shard, Gaps: p.lost, Ended: true,
+				Explain: []string{fmt.Sprintf("The stream has forgotten the shard; %s lost.", count(p.lost, "record was", "records were"))}})
 		}
 	}
 	slices.SortFunc(out, func(a, b ShardStatus) int { return cmp.Compare(a.Shard, b.Shard) })
@@ -109,7 +127,24 @@ func (m *Manager) missed(mp triggers.Mapping, desc stream.Description) (out []Sh
 }
 
 func shardStatus(cp triggers.Checkpoint) ShardStatus {
-	return ShardStatus{Next: cp.Next, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps, Ended: cp.Ended}
+	return ShardStatus{Next: cp.Next, Done: cp.Done, Buried: cp.Buried, Gaps: cp.Gaps, Ended: cp.Ended, Window: stored(cp.Window, time.Now())}
+}
+
+// stored is where a window stands that no machine has.
+func stored(w *triggers.Window, now time.Time) *shard.WindowStatus {
+	if w == nil {
+		return nil
+	}
+	out := &shard.WindowStatus{Start: w.Start, End: w.End, StateBytes: len(w.State), Early: w.Early, Attempts: w.Attempts, Invocations: w.Invocations,
+		FirstFailure: w.FirstFailure, LastError: w.LastError}
+	switch {
+	case !w.Closing:
+	case w.NotBefore.After(now):
+		out.State, out.Until = shard.UnitBackoff, w.NotBefore
+	default:
+		out.State = shard.UnitReady
+	}
+	return out
 }
 
 // lag adds what the shard knows: how far its end is, and how old the oldest
@@ -134,6 +169,7 @@ func (m *Manager) lag(ctx context.Context, mp triggers.Mapping, st *ShardStatus)
 	}
 	at := int(max(st.Next, f.First) - f.First)
 	st.Age = max(0, time.Since(time.UnixMilli(f.Records[at].Arrival)))
+	st.Position = sh.Sequence(f, at).String()
 	return nil
 }
 
@@ -176,7 +212,7 @@ func (p *poller) status() ShardStatus {
 	st.Problem = cmp.Or(p.unwritten, p.unread, p.lostSight)
 	if p.machine != nil {
 		ms := p.machine.Status()
-		st.Machine = &ms
+		st.Machine, st.Window = &ms, ms.Window
 	}
 	return st
 }

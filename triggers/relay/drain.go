@@ -14,7 +14,7 @@ import (
 
 // Drained waits until everything that the mapping has committed before the call,
 // in all its generations, is where it belongs: dead letters in the morgue or out
-// of it, outputs in their streams. Run has to be running. When ctx ends first, the
+// of it, outputs in their streams, notices delivered or dropped. Run has to be running. When ctx ends first, the
 // error says what the hindrance is, if one is known.
 func (r *Relay) Drained(ctx context.Context, mapping string) error {
 	waiting := map[triggers.Source]uint64{}
@@ -158,7 +158,7 @@ func (r *Relay) wait(ctx context.Context, waiting map[triggers.Source]uint64, le
 		select {
 		case <-settled:
 		case <-ctx.Done():
-			err := fmt.Errorf("dead letters or outputs of %d shards are not where they belong yet: %w", len(waiting), context.Cause(ctx))
+			err := fmt.Errorf("dead letters, outputs or notices of %d shards are not where they belong yet: %w", len(waiting), context.Cause(ctx))
 			if !running {
 				err = fmt.Errorf("%w: the relay does not run", err)
 			}
@@ -174,6 +174,9 @@ func (s *source) hindrance(targets bool) error {
 	if targets {
 		for _, t := range s.targets {
 			err = cmp.Or(err, t.retry.err)
+		}
+		for _, b := range s.boxes {
+			err = cmp.Or(err, b.retry.err)
 		}
 	}
 	return err

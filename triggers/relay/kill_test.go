@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +24,7 @@ import (
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/stream/natsstream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/destination"
 	"github.com/wasmill/wasmill/triggers/journal"
 )
 
@@ -50,6 +54,22 @@ func emitted(n uint64, x, y stream.Description) (out []triggers.Output) {
 	return out
 }
 
+// discards are the notices of the victim's commit n: to files below told, and to a stream.
+func discards(n uint64, told string) (out []triggers.Notice) {
+	for i, destination := range []string{"file://" + filepath.ToSlash(told), stream.Local("told").ARN()} {
+		if (n+uint64(i))%4 == 1 {
+			out = append(out, triggers.Notice{
+				ID: fmt.Sprintf("%030x%02d", n, i), Destination: destination, Mapping: mapping, Shard: source0.Shard, At: time.Unix(17e8+int64(n), 0), Records: 1,
+				Body: fmt.Appendf(nil, `{"n":%d}`, n), Payload: make([]byte, n%3000),
+			})
+		}
+	}
+	if n%60 == 15 && len(out) > 0 {
+		out[0].Payload = make([]byte, 1500<<10) // in blobs
+	}
+	return out
+}
+
 // openTargets opens the streams that the victim emits to, made by the first.
 func openTargets(ctx context.Context, srv *natsd.Server) (s *natsstream.Store, x, y stream.Description, err error) {
 	if s, err = natsstream.Open(ctx, srv, log.New(srv, log.Options{}), natsstream.Options{}); err != nil {
@@ -74,7 +94,7 @@ func openTargets(ctx context.Context, srv *natsd.Server) (s *natsstream.Store, x
 // acknowledged.
 func victim(dir string) error {
 	ctx := context.Background()
-	srv, err := natsd.Start(ctx, natsd.Options{Dir: dir})
+	srv, err := natsd.Start(ctx, natsd.Options{Dir: filepath.Join(dir, "data")})
 	if err != nil {
 		return err
 	}
@@ -90,7 +110,19 @@ func victim(dir string) error {
 	if err != nil {
 		return err
 	}
+	told := filepath.Join(dir, "told")
+	if err := os.MkdirAll(told, 0o700); err != nil {
+		return err
+	}
+	if _, err := streams.Create(ctx, stream.Local("told"), stream.Config{}); err != nil && !errors.Is(err, stream.ErrExists) {
+		return err
+	}
+	sender, err := destination.New(destination.Options{Streams: streams, Directories: []string{told}})
+	if err != nil {
+		return err
+	}
 	r := New(srv, journals, m, streams, nil)
+	r.Notify(sender, nil)
 	go func() { _ = r.Run(ctx) }()
 	go func() {
 		for {
@@ -114,7 +146,7 @@ func victim(dir string) error {
 		if size, ok := buries(n); ok {
 			letters = append(letters, letter(n, size))
 		}
-		if err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, journal.Cargo{Letters: letters, Outputs: emitted(n, x, y)}); err != nil {
+		if err := j.Commit(ctx, triggers.Checkpoint{Next: n + 1}, journal.Cargo{Letters: letters, Outputs: emitted(n, x, y), Notices: discards(n, told)}); err != nil {
 			return err
 		}
 		fmt.Println("ack", n+1)
@@ -128,9 +160,9 @@ func victim(dir string) error {
 	}
 }
 
-// TestSIGKILLLosesNoCommitAndDoublesNoLetterOrOutput kills a process that commits, again
+// TestSIGKILLLosesNoCommitAndNoNoticeAndDoublesNoLetterOrOutput kills a process that commits, again
 // and again, while the shards of one of the streams that it emits to split and merge.
-func TestSIGKILLLosesNoCommitAndDoublesNoLetterOrOutput(t *testing.T) {
+func TestSIGKILLLosesNoCommitAndNoNoticeAndDoublesNoLetterOrOutput(t *testing.T) {
 	dir := t.TempDir()
 	// Letters below purged are gone, those from purging on are there, and of those
 	// between a purge that was killed may have left some.
@@ -177,7 +209,16 @@ func TestSIGKILLLosesNoCommitAndDoublesNoLetterOrOutput(t *testing.T) {
 		t.Logf("round %d: %d commits", round, max(acked, before)-before)
 	}
 
-	p := boot(t, natsdtest.Start(t, natsd.Options{Dir: dir}), nil)
+	told := filepath.Join(dir, "told")
+	srv := natsdtest.Start(t, natsd.Options{Dir: filepath.Join(dir, "data")})
+	var sender *destination.Sender
+	p := bootWith(t, srv, func(s *natsstream.Store) Targets {
+		var err error
+		if sender, err = destination.New(destination.Options{Streams: s, Directories: []string{told}}); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}, nil, func(r *Relay) { r.Notify(sender, nil) })
 	cp, err := p.journals.Peek(context.Background(), source0)
 	if err != nil || cp == nil || cp.Next < acked {
 		t.Fatalf("checkpoint = %+v, %v; %d was acknowledged", cp, err, acked)
@@ -216,8 +257,72 @@ func TestSIGKILLLosesNoCommitAndDoublesNoLetterOrOutput(t *testing.T) {
 	for n := range cp.Next {
 		b.add(emitted(n, x, y), x, y)
 	}
+	p.checkTold(cp.Next, told)
 	p.checkOrder(&b, x.Ref)
 	p.checkOrder(&b, y.Ref)
 	t.Logf("%d outputs, %d shards", len(b.all[x.ID])+len(b.all[y.ID]), len(x.Shards)+len(y.Shards))
 	t.Logf("%d commits over %d kills; %d dead letters after the last purge, of those below %d", cp.Next, rounds, len(there), purging)
+}
+
+// checkTold wants each notice of the victim's commits below next: as one file, or in
+// the stream at least once, in order where it is there first.
+func (p *process) checkTold(next uint64, told string) {
+	p.t.Helper()
+	files, wanted := map[string]string{}, []string{}
+	for n := range next {
+		for _, notice := range discards(n, told) {
+			if strings.HasPrefix(notice.Destination, "file:") {
+				files[filepath.FromSlash(destination.Key(notice))] = string(destination.Object(notice))
+			} else {
+				wanted = append(wanted, string(notice.Body))
+			}
+		}
+	}
+	want := len(files)
+	err := filepath.WalkDir(told, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(told, path)
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if object, ok := files[name]; !ok || object != string(content) {
+			p.t.Errorf("file %s: wanted %v, %d bytes", name, ok, len(content))
+		}
+		delete(files, name)
+		return err
+	})
+	if err != nil || len(files) > 0 {
+		p.t.Errorf("%d of %d notices have no file: %v", len(files), want, err)
+	}
+	d, err := p.streams.Describe(context.Background(), stream.Local("told"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	seen, twice := map[string]bool{}, 0
+	var got []string
+	for pos := (stream.Position{Kind: stream.TrimHorizon}); ; {
+		page, err := p.streams.Read(context.Background(), d.Ref, d.Shards[0].ID, pos, 0)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, r := range page.Records {
+			if body := string(r.Data); seen[body] {
+				twice++
+			} else {
+				seen[body] = true
+				got = append(got, body)
+			}
+		}
+		if len(page.Records) == 0 {
+			break
+		}
+		pos = page.Next
+	}
+	if !slices.Equal(got, wanted) {
+		p.t.Errorf("the stream has %d notices, want %d, in order", len(got), len(wanted))
+	}
+	p.t.Logf("%d notices in files, %d in a stream, %d of them sent again after a kill", want, len(got), twice)
 }

@@ -1,6 +1,6 @@
 // Package relay carries the cargo of commits from the journals of mappings to
-// where it belongs, each thing exactly once, and frees the journals of what
-// nobody needs.
+// where it belongs, dead letters and outputs exactly once, and frees the journals
+// of what nobody needs.
 //
 // For each source, behind its confirmed mark, it appends dead letters to the
 // morgue, then removes those that are settled, then appends outputs to their
@@ -15,6 +15,11 @@
 // letters and other targets go on. So do outputs when the morgue takes no letters.
 // Outputs to a stream that was deleted become dead letters, also when a stream of
 // that name is there again.
+//
+// Notices go beside all that, by couriers of their own, in order for each source and
+// destination. A destination that cannot be told keeps back its own notices, and the
+// mark. What lies behind the mark is delivered again after a crash, since nobody
+// asks a destination what it has: at least once.
 package relay
 
 import (
@@ -37,6 +42,9 @@ import (
 const (
 	// trimEvery is after how many commits a source's journal is purged.
 	trimEvery = 1000
+	// trimBytes is after how many bytes of commits it is too: the state of a tumbling
+	// window is in each of them.
+	trimBytes = 16 << 20
 	// idle is how long a source has not committed when its journal is purged anyway.
 	idle = time.Second
 	// expire is how often the morgue drops what is too old.
@@ -63,6 +71,8 @@ type Relay struct {
 	graves   *store.Store
 	streams  Targets
 	log      *slog.Logger
+	sender   Sender
+	told     func(Delivery)
 	hook     func(point string) error // of tests: an error stops the work as a crash would
 
 	kick chan struct{} // anybody sends without blocking, Run receives
@@ -74,7 +84,10 @@ type Relay struct {
 	// sources there are.
 	due, failed map[triggers.Source]*source
 	mappings    map[string]*family
-	settled     chan struct{} // closed, and made anew, whenever a source was served
+	mail        map[*box]bool   // boxes with something in, that no courier serves
+	couriers    map[string]int  // under way, by destination
+	forsaken    map[string]bool // mappings
+	settled     chan struct{}   // closed, and made anew, whenever a source was served
 	running     bool
 }
 
@@ -98,13 +111,15 @@ type source struct {
 	busy    bool // a worker serves it
 	trim    bool // it is to be purged
 	commits int  // since it was purged
+	bytes   int  // of these
 	last    time.Time
 	journal retry  // of reading it, and of marks
 	letters retry  // of moving letters
 	removal retry  // of removing letters
 	moved   uint64 // letters of commits up to here are in the morgue, as read says
 	targets map[string]*target
-	sent    uint64 // outputs of commits up to here are where they belong
+	boxes   map[string]*box // by destination
+	sent    uint64          // outputs of commits up to here are where they belong
 
 	// Only the worker that serves the source touches what follows, and of targets
 	// what is not said to be guarded.
@@ -148,6 +163,7 @@ func New(srv *natsd.Server, journals *journal.Store, m *morgue.Morgue, targets T
 		srv: srv, journals: journals, morgue: m, graves: m.Graves(), streams: targets, log: log,
 		kick: make(chan struct{}, 1), settled: make(chan struct{}), mappings: map[string]*family{},
 		sources: map[triggers.Source]*source{}, due: map[triggers.Source]*source{}, failed: map[triggers.Source]*source{},
+		mail: map[*box]bool{}, couriers: map[string]int{}, forsaken: map[string]bool{}, told: func(Delivery) {},
 	}
 	journals.Watch(r.committed)
 	m.OnPurge(r.flush)
@@ -158,7 +174,7 @@ func New(srv *natsd.Server, journals *journal.Store, m *morgue.Morgue, targets T
 func (r *Relay) of(src triggers.Source) *source {
 	s := r.sources[src]
 	if s == nil {
-		s = &source{targets: map[string]*target{}}
+		s = &source{targets: map[string]*target{}, boxes: map[string]*box{}}
 		r.sources[src] = s
 		r.family(src.Mapping).sources[src] = s
 	}
@@ -178,12 +194,18 @@ func (r *Relay) family(mapping string) *family {
 // forget drops what is known of a source whose journal is deleted: that needs
 // everything to be confirmed. The caller holds mu.
 func (r *Relay) forget(src triggers.Source) {
+	if s := r.sources[src]; s != nil {
+		for _, b := range s.boxes {
+			delete(r.mail, b)
+		}
+	}
 	delete(r.sources, src)
 	delete(r.due, src)
 	delete(r.failed, src)
 	if f := r.mappings[src.Mapping]; f != nil {
 		if delete(f.sources, src); len(f.sources) == 0 {
 			delete(r.mappings, src.Mapping)
+			delete(r.forsaken, src.Mapping)
 		}
 	}
 }
@@ -195,13 +217,14 @@ func (r *Relay) rouse(src triggers.Source, s *source) {
 	}
 }
 
-func (r *Relay) committed(src triggers.Source, cargo int) {
+func (r *Relay) committed(src triggers.Source, cargo, bytes int) {
 	now := time.Now()
 	r.mu.Lock()
 	s := r.of(src)
 	s.commits++
+	s.bytes += bytes
 	s.last = now
-	if s.commits >= trimEvery {
+	if s.commits >= trimEvery || s.bytes >= trimBytes {
 		s.trim = true
 	}
 	if cargo > 0 || s.trim {
@@ -265,9 +288,10 @@ func (r *Relay) Run(ctx context.Context) error {
 				done <- struct{}{}
 			})
 		}
-		if active < workers {
-			retry.Reset(r.soonest(now))
+		for b := r.nextBox(now); b != nil; b = r.nextBox(now) {
+			wg.Go(func() { r.courier(ctx, b) })
 		}
+		retry.Reset(r.soonest(now, active < workers))
 		select {
 		case <-r.kick:
 		case <-retry.C:
@@ -371,7 +395,7 @@ func (r *Relay) pick(src triggers.Source, s *source) (trim bool) {
 	trim = s.trim
 	s.busy, s.due, s.trim = true, false, false
 	if trim {
-		s.commits = 0
+		s.commits, s.bytes = 0, 0
 	}
 	return trim
 }
@@ -398,16 +422,25 @@ func (s *source) again(now time.Time) bool {
 	return false
 }
 
-// soonest is how long to wait until something that failed is to be tried again.
-func (r *Relay) soonest(now time.Time) time.Duration {
+// soonest is how long to wait until something that failed is to be tried again; idle
+// says that a worker is free for it.
+func (r *Relay) soonest(now time.Time, idle bool) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wait := time.Hour
 	for _, s := range r.failed { // the worker of one that is busy will tell
+		if !idle {
+			break // and so will that of any other
+		}
 		for t := range s.hindrances {
 			if t.err != nil {
 				wait = min(wait, max(t.until.Sub(now), time.Millisecond))
 			}
+		}
+	}
+	for b := range r.mail {
+		if now.Before(b.retry.until) { // if not, it waits for a courier
+			wait = min(wait, max(b.retry.until.Sub(now), time.Millisecond))
 		}
 	}
 	return wait

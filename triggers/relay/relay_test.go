@@ -68,8 +68,14 @@ func boot(t testing.TB, srv *natsd.Server, hook func(point string) error) *proce
 	return bootWith(t, srv, func(s *natsstream.Store) Targets { return s }, hook)
 }
 
+// bootNotify does so with somebody who delivers notices.
+func bootNotify(t testing.TB, srv *natsd.Server, s Sender, hook func(point string) error, told func(Delivery)) *process {
+	t.Helper()
+	return bootWith(t, srv, func(s *natsstream.Store) Targets { return s }, hook, func(r *Relay) { r.Notify(s, told) })
+}
+
 // bootWith does so with other targets in front of the streams.
-func bootWith(t testing.TB, srv *natsd.Server, front func(*natsstream.Store) Targets, hook func(point string) error) *process {
+func bootWith(t testing.TB, srv *natsd.Server, front func(*natsstream.Store) Targets, hook func(point string) error, prepare ...func(*Relay)) *process {
 	t.Helper()
 	p := &process{t: t, srv: srv, journals: journal.Open(srv, journal.Options{})}
 	var err error
@@ -81,6 +87,9 @@ func bootWith(t testing.TB, srv *natsd.Server, front func(*natsstream.Store) Tar
 		t.Fatal(err)
 	}
 	p.relay = New(srv, p.journals, p.morgue, front(p.streams), nil)
+	for _, f := range prepare {
+		f(p.relay)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if hook != nil {
 		p.relay.hook = func(point string) error {
@@ -431,6 +440,38 @@ func TestJournalIsPurgedEvery1000Commits(t *testing.T) {
 		}
 		if cp, err := p.journals.Peek(context.Background(), source0); err != nil || cp.Next != trimEvery-1 {
 			t.Errorf("newest = %+v, %v", cp, err)
+		}
+		p.stop()
+		natsdtest.Close(t, p.srv)
+	})
+}
+
+// With the state of a tumbling window in each, few commits fill a disk.
+func TestJournalIsPurgedOnceItsCommitsAreLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		purged := make(chan struct{}, 100)
+		p := boot(t, natsdtest.Memory(t), func(at string) error {
+			if at == "after purge" {
+				purged <- struct{}{}
+			}
+			return nil
+		})
+		p.create(mapping)
+		j := p.take(source0)
+		synctest.Wait() // its first look is over
+		start := time.Now()
+		window := &triggers.Window{State: bytes.Repeat([]byte("s"), 1<<20)}
+		for n := range uint64(trimBytes >> 20) {
+			if err := j.Commit(context.Background(), triggers.Checkpoint{Next: n, Window: window}, journal.Cargo{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if len(purged) != 1 || time.Since(start) >= idle {
+			t.Errorf("purged %d times within %s, want once and before it is idle", len(purged), time.Since(start))
+		}
+		if n := p.commits(); n != 1 {
+			t.Errorf("%d commits are left, want the newest", n)
 		}
 		p.stop()
 		natsdtest.Close(t, p.srv)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wasmill/wasmill/dlq"
@@ -137,6 +138,13 @@ func TestSplitsAndMergesOfTheTargetChangeRunBoundariesOnly(t *testing.T) {
 		"none", "before append", "after append", "before relay", "after relay", "before mark", "after mark", "before purge", "after purge",
 		"after append, and dead letters are purged",
 	}
+	// Which of them it is, and how many there are, is up to chance: few with some points.
+	var allSplits, allMerges atomic.Int64
+	t.Cleanup(func() {
+		if allSplits.Load() == 0 || allMerges.Load() == 0 {
+			t.Errorf("%d splits and %d merges", allSplits.Load(), allMerges.Load())
+		}
+	})
 	for _, name := range points {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -208,9 +216,8 @@ func TestSplitsAndMergesOfTheTargetChangeRunBoundariesOnly(t *testing.T) {
 				t.Errorf("morgue = %s, want %s, %d being purged", got, want, len(purged))
 			}
 			t.Logf("%d splits, %d merges", splits, merges)
-			if splits == 0 || merges == 0 {
-				t.Errorf("%d splits and %d merges", splits, merges)
-			}
+			allSplits.Add(int64(splits))
+			allMerges.Add(int64(merges))
 		})
 	}
 }

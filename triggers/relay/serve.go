@@ -67,6 +67,13 @@ func (r *Relay) prune(s *source) {
 			r.mu.Unlock()
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for destination, b := range s.boxes {
+		if !b.waits && !b.busy {
+			delete(s.boxes, destination)
+		}
+	}
 }
 
 // advance looks at the commits that nobody has looked at, and moves what is in
@@ -105,6 +112,10 @@ func (r *Relay) advance(ctx context.Context, src triggers.Source, s *source, upT
 				if !t.waits {
 					t.waits, t.behind = true, s.read
 				}
+			}
+			for i := range c.Notices {
+				r.put(src, s, c.Notices[i].Destination, s.read, sequence)
+				bytes += len(c.Notices[i].Body) + len(c.Notices[i].Payload)
 			}
 			r.looked(s, sequence)
 			return nil
@@ -288,7 +299,7 @@ func (r *Relay) confirm(ctx context.Context, src triggers.Source, s *source) err
 	if len(s.removals) > 0 {
 		upTo = min(upTo, s.removals[0].behind)
 	}
-	if upTo <= s.mark {
+	if upTo = r.notified(s, upTo); upTo <= s.mark {
 		return nil
 	}
 	if err := r.crash("before mark"); err != nil {

@@ -318,8 +318,8 @@ func (r *Relay) there(id string) bool {
 	return !errors.Is(err, stream.ErrNotFound)
 }
 
-// Problem says in words for people why outputs of a mapping are not where they
-// belong; empty: there is no problem. Streams that were deleted are told of until
+// Problem says in words for people why outputs or notices of a mapping are not where
+// they belong; empty: there is no problem. Streams that were deleted are told of until
 // outputs get to another of their name, or a restart.
 func (r *Relay) Problem(mapping string) string {
 	r.mu.Lock()
@@ -356,6 +356,7 @@ func (r *Relay) Problem(mapping string) string {
 			all = append(all, fmt.Sprintf("stream %s was deleted, and %d outputs to it are dead letters", name(arn), n))
 		}
 	}
+	all = append(all, r.noticeProblems(f)...)
 	slices.SortFunc(all, cmp.Compare)
 	return strings.Join(all, "; ")
 }

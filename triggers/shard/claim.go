@@ -16,6 +16,11 @@ func (m *Machine) claim() {
 		if free <= 0 || m.draining || m.blocked() {
 			return
 		}
+		if m.win != nil {
+			if m.tumble(); m.win.closing || len(m.chains) > 0 {
+				return
+			}
+		}
 		ready := m.ready()
 		if ready == 0 {
 			m.starved = true
@@ -31,6 +36,9 @@ func (m *Machine) claim() {
 			// Keys of redriven letters wait, and nobody else for them: the claim is
 			// of what it takes from, as with many slots.
 			mask, ok = ready, m.due(ready, m.waitingRecords(ready), m.waitingBytes(ready), 0)
+		}
+		if !ok && m.cfg.Tumbling > 0 {
+			ok = m.dueByWindow(ready)
 		}
 		if !ok {
 			m.starved = true
@@ -113,8 +121,8 @@ func (m *Machine) due(set uint64, records int, bytes int64, slot int) bool {
 		return true
 	case l.Window <= 0:
 		// What one poll gave; but while more is stored, the poll goes on.
-		return m.caught || !m.canRead()
-	case m.ended:
+		return m.caught || m.enough || !m.canRead()
+	case m.ended, m.filtered >= maxFiltered:
 		return true // no company will come
 	}
 	first := m.buckets[bits.TrailingZeros64(set)].since
@@ -133,7 +141,7 @@ func (m *Machine) due(set uint64, records int, bytes int64, slot int) bool {
 // ceil(64/n) to each, and finds the first group that goes now.
 func (m *Machine) dueGroup(ready uint64, free int) (mask uint64, slot int, ok bool) {
 	per := (Buckets + m.cfg.Parallel - 1) / m.cfg.Parallel
-	if m.cfg.limits.Window <= 0 && !m.caught && m.canRead() && !m.anyFull(ready, per) {
+	if m.cfg.limits.Window <= 0 && !m.caught && !m.enough && m.canRead() && !m.anyFull(ready, per) {
 		return 0, 0, false // as the loop would find, for much less: while records come in this is the rule
 	}
 	for ; slot < free && ready != 0; slot++ {
@@ -236,12 +244,15 @@ func (m *Machine) hold(c *chain) {
 
 // takeRun takes from all buckets: a walk through the window.
 func (m *Machine) takeRun(numbers []uint64) (_ []uint64, gone int) {
-	size, limit := m.cfg.limits.Size, m.cfg.limits.Bytes
+	size, limit, tumbling := m.cfg.limits.Size, m.room(), m.cfg.Tumbling > 0
 	var bytes int64
 	for k := m.base; k < m.next && len(numbers) < size; k++ {
 		e := m.at(k)
 		if e.state != waiting {
 			continue
+		}
+		if tumbling && m.parts(numbers, e) {
+			break
 		}
 		if bytes += int64(e.size); len(numbers) > 0 && !batch.Fits(bytes, limit) {
 			break
@@ -275,13 +286,13 @@ func (m *Machine) takeMerged(numbers []uint64, from uint64) (_ []uint64, gone in
 		heap[at] = h
 		n++
 	}
-	size, limit := m.cfg.limits.Size, m.cfg.limits.Bytes
+	size, limit := m.cfg.limits.Size, m.room()
 	var bytes int64
 	for n > 0 && len(numbers) < size {
 		h := heap[0]
 		e := m.at(h.number)
 		if e.state == waiting { // else it was taken through another of its buckets
-			if e.wide && m.wides[h.number].mask&^from != 0 {
+			if e.wide && m.wides[h.number].mask&^from != 0 || m.cfg.Tumbling > 0 && m.parts(numbers, e) {
 				break
 			}
 			if bytes += int64(e.size); len(numbers) > 0 && !batch.Fits(bytes, limit) {

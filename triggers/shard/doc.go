@@ -46,6 +46,32 @@
 //     is beyond it silently, here it is counted and told of ([Lost]).
 //   - A record whose event alone exceeds 6 MB is buried without an attempt.
 //
+// # Filters
+//
+// The caller says of each record whether a filter lets it through. One that none does is
+// in no unit and in no queue: it counts neither for a batch nor for the bounds below, is finished
+// when all before it of its bucket is, and costs a read again after a restart. Records read
+// and in no unit are judged again when the filters change ([Refiltered]). What was dropped stays
+// so where a unit or a finished record of one of its buckets has gone past it, as otherwise it would
+// come out of order: a checkpoint tells that from any record the filters let through after a restart.
+//
+// # Tumbling windows
+//
+// With Tumbling there is one lane, and a unit has records of one window only: the one their arrival
+// lies in, windows being aligned to their length since 1970. One window is under way at a time. It
+// begins with a unit's first invocation, with no state; each invocation that resolves records leaves
+// the state for the next, in one commit with them. It is over when a record of another window is next, when the
+// last record read is of a later one, when everything is read and its end was a second ago, or when
+// the shard ends. Then it has one invocation more, without records, before which nothing else is
+// invoked and which no number of failures gives up. It ends early when its state exceeds 1 MB or
+// leaves no room for the next record, when the settings say another length, and when a record comes
+// late: that opens its own window anew, with no state, and so does the next one for this.
+//
+// # Discards
+//
+// A unit that is given up, and what is too old of one, is told of as one [Discard] beside the
+// burials of its records. Redriven letters are not.
+//
 // # Outputs
 //
 // What an invocation emits goes into the commit of the records that it resolves,
@@ -81,7 +107,7 @@
 //
 // At most 10 x n x BatchSize numbers lie between the lowest unresolved record
 // and the last one read, and at most 32 MiB are pinned, outputs that are not durable
-// included; when these alone are as much, nothing is invoked. When that is reached
+// included; when these alone are as much, or 10,000 of them, nothing is invoked. When that is reached
 // and a slot is idle because every record in memory is behind a unit of its
 // bucket, those records are released and read again when their turn comes.
 package shard

@@ -42,18 +42,23 @@ type Config struct {
 	Backoff time.Duration
 	// MaxBytes is the most a unit's JSON event may take. 0: triggers.MaxPayload.
 	MaxBytes int
+	// Tumbling is the length of tumbling windows; 0: none. It wants Parallel 1.
+	Tumbling time.Duration
 	// PinnedBytes bounds what the machine lets the caller hold in memory. 0: 32 MiB.
 	PinnedBytes int64
 }
 
 // Record is what the machine knows of a record; its payload stays with the caller.
 type Record struct {
-	Number  uint64 // running number in the shard
-	Bucket  uint8  // 0 to 63
-	Also    uint64 // a record of several keys: the buckets of all of them, bit i bucket i
-	Size    int32  // bytes of its JSON event, comma included
-	Pinned  int32  // bytes that holding it costs
-	Arrival int64  // Unix milliseconds
+	Number uint64 // running number in the shard
+	Bucket uint8  // 0 to 63
+	// Filtered: no filter lets it through. It goes to no unit, and is finished when all
+	// before it of its bucket is; its payload is not held, so Pinned counts nothing.
+	Filtered bool
+	Also     uint64 // a record of several keys: the buckets of all of them, bit i bucket i
+	Size     int32  // bytes of its JSON event, comma included
+	Pinned   int32  // bytes that holding it costs
+	Arrival  int64  // Unix milliseconds
 }
 
 // Event is what happened. The types below are all there are.
@@ -67,6 +72,10 @@ type Fetched struct {
 	From    uint64
 	Records []Record // not kept by the machine
 	Caught  bool     // nothing more is stored right now
+	// Withheld: more may be stored, and cannot be had for now.
+	Withheld bool
+	// Enough: so much was read that what there is waits for no more of it.
+	Enough bool
 }
 
 // Gap answers a [Fetch]: the numbers [From, To) cannot be read and never will
@@ -94,6 +103,8 @@ type Settled struct {
 	// FirstFailed. They are committed with the records they come from, and
 	// dropped if the invocation resolved none.
 	Outputs []triggers.Output
+	// State is what becomes the state of the window, with Done and Partial in one.
+	State []byte
 	// Failure is ignored with Done. Of an attempt it is kept for dead letters;
 	// of a throttle and the like it is for [Status] alone.
 	Failure triggers.Failure
@@ -123,6 +134,13 @@ type Woken struct {
 // Configured changes the trigger's settings. An invocation that is out is still judged by
 // the settings it was started with.
 type Configured struct{ Config Config }
+
+// Refiltered tells which of the records that are held no filter lets through any more, since
+// the filters have changed. Those that are in no unit yet go to none.
+type Refiltered struct {
+	Numbers []uint64         // ascending
+	Sizes   map[uint64]int32 // of others, where it may be another than it was
+}
 
 // Resized changes Config.Parallel alone.
 type Resized struct{ Parallel int }
@@ -158,6 +176,7 @@ func (Settled) event()    {}
 func (Committed) event()  {}
 func (Woken) event()      {}
 func (Configured) event() {}
+func (Refiltered) event() {}
 func (Resized) event()    {}
 func (Redrive) event()    {}
 func (Held) event()       {}
@@ -188,6 +207,12 @@ type Invoke struct {
 	Letter     string // id of a dead letter that is delivered again, instead of Numbers
 	Attempt    int    // 1 + those that counted against the quota so far
 	Invocation int    // 1 + all invocations of this unit so far
+	// Window is the tumbling window that the records are in, with the state that its last
+	// invocation has left; nil without. Final: it is over, and there are neither Numbers nor
+	// a Letter. From is then the number of the first record behind it.
+	Window *triggers.Window
+	Final  bool
+	From   uint64
 }
 
 // Commit makes a checkpoint, its dead letters and outputs durable, as one. At most one
@@ -196,6 +221,8 @@ type Commit struct {
 	ID         uint64
 	Checkpoint triggers.Checkpoint
 	Buried     []Burial
+	// Discards are the batches that Buried come from, less redriven letters.
+	Discards []Discard
 	// Outputs are what functions have emitted, in the order of their invocations' ends.
 	Outputs []triggers.Output
 	// Redriven are ids of dead letters that are done, or buried again (then they
@@ -218,6 +245,16 @@ type Burial struct {
 	Failure      triggers.Failure // the last; zero if it never failed
 	Position     int              // in the unit, from 0
 	Size         int              // of the unit, in records
+}
+
+// Discard is a batch, or what was too old of one, that is given up as a whole.
+type Discard struct {
+	Reason      dlq.Reason
+	Attempts    int              // that counted
+	Invocations int              // all
+	Failure     triggers.Failure // the last; zero if it never failed
+	Numbers     []uint64         // ascending
+	Window      *triggers.Window // that they are in, as the last invocation had it; nil without
 }
 
 // WakeAt asks for a Woken at Time, and replaces any earlier such wish. The

@@ -25,6 +25,7 @@ type journal struct {
 	dirty, urgent bool          // something changed since
 	dirtySince    time.Duration // with dirty
 	burials       []Burial
+	discards      []Discard
 	burialPins    []int32
 	outputs       []triggers.Output
 	outputBytes   int64
@@ -77,10 +78,10 @@ func (m *Machine) commit() {
 	m.commitID++
 	m.sent = Commit{
 		ID: m.commitID, Checkpoint: m.checkpoint(over),
-		Buried: m.burials, Outputs: m.outputs, Redriven: m.redrives.redriven, Urgent: m.urgent,
+		Buried: m.burials, Discards: m.discards, Outputs: m.outputs, Redriven: m.redrives.redriven, Urgent: m.urgent,
 	}
 	m.sentCount, m.sentPins, m.sentBytes = m.resolved, m.burialPins, m.outputBytes
-	m.burials, m.burialPins = nil, nil
+	m.burials, m.burialPins, m.discards = nil, nil, nil
 	m.outputs, m.outputBytes, m.redrives.redriven = nil, 0, nil
 	m.outstanding, m.dirty, m.urgent = true, false, false
 	m.emit(m.sent)
@@ -88,7 +89,7 @@ func (m *Machine) commit() {
 
 // over says that everything of a closed shard is resolved.
 func (m *Machine) over() bool {
-	return m.ended && m.leap == 0 && m.base >= m.endAt && len(m.chains) == 0 && len(m.redrives.letters) == 0
+	return m.ended && m.leap == 0 && m.base >= m.endAt && len(m.chains) == 0 && len(m.redrives.letters) == 0 && m.win == nil
 }
 
 // committed takes in how a commit went.
@@ -134,12 +135,17 @@ func (m *Machine) committed(ev Committed) {
 func (m *Machine) checkpoint(over bool) triggers.Checkpoint {
 	cp := triggers.Checkpoint{
 		Next: m.base, Gaps: m.gaps, Done: m.doneCount, Buried: m.buriedCount,
-		Above: m.above(m.open()), Ended: over, Redrives: m.redrives.written(),
+		Above: m.above(m.open()), Ended: over, Redrives: m.redrives.written(), Window: m.win.written(),
 	}
 	cp.Finished = m.finishedSpans()
 	for _, c := range m.chains {
+		before := uint64(0) // where the unit before it ends
 		for i := len(c.units) - 1; i >= 0; i-- {
 			u := c.units[i]
+			from := before
+			if before = u.to; from == 0 && len(u.numbers) > 0 {
+				from = u.numbers[0]
+			}
 			if !u.kept() || (len(u.numbers) == 0 && !u.unread) {
 				continue
 			}
@@ -148,7 +154,7 @@ func (m *Machine) checkpoint(over bool) triggers.Checkpoint {
 				Attempts: u.attempts, Invocations: u.invocations, FirstFailure: u.first, LastError: u.last,
 			}
 			if !u.unread {
-				w.Spans = []triggers.Span{{Buckets: c.mask, From: u.numbers[0], To: u.to}}
+				w.Spans = []triggers.Span{{Buckets: c.mask, From: from, To: u.to}}
 			}
 			if u.delayed {
 				w.NotBefore = u.until
@@ -186,65 +192,4 @@ func (m *Machine) finishedSpans() []triggers.Span {
 		spans = append(spans, h)
 	}
 	return spans
-}
-
-// restore takes over a checkpoint.
-func (m *Machine) restore(cp triggers.Checkpoint) {
-	m.base, m.next, m.granted, m.committedNext = cp.Next, cp.Next, cp.Next, cp.Next
-	m.doneCount, m.buriedCount, m.gaps, m.unmet = cp.Done, cp.Buried, cp.Gaps, cp.Above
-	m.news = true
-	m.bornEnded = cp.Ended
-	for _, s := range cp.Finished {
-		m.restoreTop = max(m.restoreTop, s.To)
-		if s.From > cp.Next {
-			m.holes = append(m.holes, s)
-			continue
-		}
-		m.passed(s.Buckets, s.To)
-	}
-	claims := map[uint64]*chain{}
-	for _, w := range cp.Units {
-		u := &unit{
-			id: w.ID, split: true, unread: true, spans: w.Spans,
-			tries: tries{
-				attempts: w.Attempts, invocations: w.Invocations, first: w.FirstFailure, last: w.LastError, until: w.NotBefore,
-			},
-		}
-		c := claims[w.Claim]
-		if c == nil {
-			c = &chain{id: w.Claim}
-			claims[w.Claim] = c
-			m.chains = append(m.chains, c)
-		}
-		for _, s := range w.Spans {
-			c.mask |= s.Buckets
-			u.to = max(u.to, s.To)
-		}
-		m.restoreTop = max(m.restoreTop, u.to)
-		m.lastID = max(m.lastID, w.ID, w.Claim)
-		c.units = append(c.units, u)
-	}
-	for _, c := range m.chains {
-		slices.Reverse(c.units) // the oldest runs first
-		m.held |= c.mask
-	}
-	m.restoreRedrives(cp.Redrives)
-}
-
-// clampBackoffs brings the back-offs of what was restored onto the machine's
-// clock. A wall clock that was set back does not make them longer than they can be.
-func (m *Machine) clampBackoffs(now time.Time) {
-	clamp := func(t *tries) {
-		if wait := t.until.Sub(now); !t.until.IsZero() && wait > 0 {
-			t.delayed, t.notBefore = true, min(wait, triggers.MaxBackoff)
-		}
-	}
-	for _, c := range m.chains {
-		for _, u := range c.units {
-			clamp(&u.tries)
-		}
-	}
-	for _, r := range m.redrives.letters {
-		clamp(&r.tries)
-	}
 }

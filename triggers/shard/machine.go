@@ -22,6 +22,7 @@ const (
 	never        = time.Duration(-1)
 	maxRereads   = 10_000  // numbers asked for by one Fetch Again
 	maxLost      = 1 << 17 // numbers of a gap that may lie in the window
+	maxFiltered  = 1 << 17 // filtered records that may lie in the window
 	jitterStream = 0x776d696c6c
 )
 
@@ -66,7 +67,8 @@ type Machine struct {
 	reader
 	journal
 	redrives redrives
-	idleWhy  string // of Held
+	tumbler
+	idleWhy string // of Held
 
 	wake, asked time.Duration // when Woken is wanted, and when it was last asked for
 	draining    bool
@@ -134,7 +136,12 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		m.stalled = m.stalled && !ev.Arrived
 		m.asked = never // the timer may be used up
 	case Configured:
-		m.cfg = newSettings(ev.Config)
+		was := m.cfg.Tumbling
+		if m.cfg = newSettings(ev.Config); m.cfg.Tumbling != was {
+			m.retime()
+		}
+	case Refiltered:
+		m.refilter(ev)
 	case Resized:
 		c := m.cfg.Config
 		c.Parallel = ev.Parallel
@@ -155,6 +162,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	m.settleBase()
 	m.jump()
 	m.advanceRedrives()
+	m.tumble()
 	before := m.resolved
 	if m.claim(); m.resolved != before {
 		m.settleBase() // records were too old
@@ -207,8 +215,15 @@ func (m *Machine) blocked() bool {
 	return m.failing || m.idleWhy != "" || m.resolved-m.durable >= max(m.cfg.ahead(), uncommitted) || m.flooded()
 }
 
-// flooded says that outputs which are not durable take all the memory there is.
-func (m *Machine) flooded() bool { return m.outputBytes+m.sentBytes >= m.cfg.PinnedBytes }
+// undurable is how many outputs may wait for a commit: a slow disk must not let a function emit
+// without end ahead of what its caller looks at, which is outputs that are durable.
+const undurable = 10_000
+
+// flooded says that outputs which are not durable take all the memory there is, or are as many
+// as may be.
+func (m *Machine) flooded() bool {
+	return m.outputBytes+m.sentBytes >= m.cfg.PinnedBytes || len(m.outputs)+len(m.sent.Outputs) >= undurable
+}
 
 // settleBase finds the lowest number that is not resolved.
 func (m *Machine) settleBase() {
@@ -224,7 +239,7 @@ func (m *Machine) settleBase() {
 		}
 	}
 	if low != m.base {
-		m.base = low
+		m.rise(low)
 		m.touch()
 	}
 }

@@ -3,22 +3,26 @@ package shard
 import (
 	"iter"
 	"math/bits"
+	"slices"
 
 	"github.com/wasmill/wasmill/triggers"
 )
 
 // reader is what the machine knows of the Fetch that is out and what lies beyond.
 type reader struct {
-	asking  bool
-	want    Fetch
-	caught  bool // the last answer said that nothing more was stored
-	news    bool // something was since
-	stalled bool // what was to be read again cannot be, for now
-	ended   bool
-	endAt   uint64
-	leap    uint64 // numbers from next to here are lost; passed once nothing below is open
-	leapWhy string
-	granted uint64 // Below of the last Release
+	asking bool
+	want   Fetch
+	caught bool // the last answer said that nothing more was stored
+	news   bool // something was since
+	// withheld: more may be stored though caught says otherwise.
+	withheld bool
+	enough   bool // as the last answer said
+	stalled  bool // what was to be read again cannot be, for now
+	ended    bool
+	endAt    uint64
+	leap     uint64 // numbers from next to here are lost; passed once nothing below is open
+	leapWhy  string
+	granted  uint64 // Below of the last Release
 }
 
 // fetched takes in what was read.
@@ -32,8 +36,10 @@ func (m *Machine) fetched(ev Fetched) {
 		m.reread(ev.Records)
 		return
 	}
-	m.caught = ev.Caught || len(ev.Records) == 0
+	m.caught, m.withheld = ev.Caught || len(ev.Records) == 0, ev.Withheld
+	m.enough = ev.Enough
 	m.grow(len(ev.Records))
+	tumbling := m.cfg.Tumbling > 0
 	for i := range ev.Records {
 		r := &ev.Records[i]
 		if r.Number != m.next {
@@ -43,6 +49,16 @@ func (m *Machine) fetched(ev Fetched) {
 		m.next++
 		e := m.at(r.Number)
 		*e = entry{arrival: r.Arrival, size: r.Size, pinned: r.Pinned, bucket: r.Bucket % Buckets, state: waiting}
+		if tumbling {
+			m.turns(r.Number, r.Arrival)
+		}
+		if r.Filtered {
+			if r.Number < m.restoreTop && m.behind(r, e) {
+				m.unmet -= min(m.unmet, 1) // it may have been let through, and resolved, in the life before
+			}
+			m.skip(e)
+			continue
+		}
 		if r.Number < m.restoreTop && m.recall(r, e) {
 			continue
 		}
@@ -50,46 +66,6 @@ func (m *Machine) fetched(ev Fetched) {
 		m.push(r, m.now)
 	}
 	m.readUnits()
-}
-
-// recall takes in a record that the checkpoint may know: it is resolved or in
-// a unit, or neither and the answer is no.
-func (m *Machine) recall(r *Record, e *entry) bool {
-	b := &m.buckets[e.bucket]
-	if r.Number < b.mark || m.isHole(e.bucket, r.Number) {
-		e.state = resolved
-		m.unmet -= min(m.unmet, 1)
-		m.freed = append(m.freed, r.Number)
-		return true
-	}
-	c := m.holder(e.bucket)
-	if c == nil {
-		return false
-	}
-	for _, u := range c.units {
-		if u.unread && u.covers(e.bucket, r.Number) {
-			u.numbers = append(u.numbers, r.Number)
-			e.state = claimed
-			m.pinned += int64(r.Pinned)
-			return true
-		}
-	}
-	return false
-}
-
-// readUnits finds restored units whose records have all been read.
-func (m *Machine) readUnits() {
-	if m.restoreTop == 0 {
-		return
-	}
-	for _, c := range m.chains {
-		for _, u := range c.units {
-			u.unread = u.unread && m.next < u.to
-		}
-	}
-	if m.next >= m.restoreTop {
-		m.restoreTop, m.unmet = 0, 0
-	}
 }
 
 // reread takes in records that were released before and are a unit's now. What
@@ -104,14 +80,50 @@ func (m *Machine) reread(records []Record) {
 		e := m.at(r.Number)
 		switch {
 		case e.state == claimed && e.gone:
-			e.gone, e.pinned = false, r.Pinned
+			e.gone, e.pinned, e.size = false, r.Pinned, r.Size // filters may make another size of an aggregate
 			m.gone--
 			m.pinned += int64(r.Pinned)
-			m.holder(e.bucket).top().gone--
-		case e.state == resolved || e.gone:
+			u := m.holder(e.bucket).top()
+			if u.gone--; r.Filtered { // since the filters have changed
+				m.pinned -= int64(r.Pinned)
+				m.skip(e)
+				u.numbers = slices.DeleteFunc(u.numbers, func(k uint64) bool { return k == r.Number })
+			}
+		case e.state == resolved || e.state == filtered || e.gone:
 			m.freed = append(m.freed, r.Number)
 		}
 	}
+}
+
+// refilter takes in which of the records read the filters in force let through no more.
+func (m *Machine) refilter(ev Refiltered) {
+	changed := false
+	for k, size := range ev.Sizes {
+		if m.Waiting(k) && m.at(k).size != size {
+			m.at(k).size, changed = size, true
+		}
+	}
+	for _, k := range ev.Numbers {
+		if m.Waiting(k) {
+			e := m.at(k)
+			changed = true
+			m.skip(e)
+			m.pinned -= int64(e.pinned)
+			m.freed = append(m.freed, k)
+		}
+	}
+	if changed {
+		m.requeue(m.now)
+	}
+}
+
+// Waiting says whether a record that was read and is held is in no unit yet.
+func (m *Machine) Waiting(number uint64) bool {
+	if number < m.base || number >= m.next {
+		return false
+	}
+	e := m.at(number)
+	return e.state == waiting && !e.gone // those that are gone are judged when they are read again
 }
 
 // nothing takes in that what was asked for cannot be had for now.
@@ -274,7 +286,7 @@ func (m *Machine) canRead() bool {
 	if m.restoring() {
 		return true // restored units need their records, whatever they cost
 	}
-	if m.next-m.base >= m.cfg.ahead() {
+	if m.span() >= m.cfg.ahead() || m.filtered >= maxFiltered {
 		return false
 	}
 	return m.pinned < m.cfg.PinnedBytes
@@ -305,7 +317,7 @@ func (m *Machine) fetch() {
 		return
 	}
 	limit := m.cfg.ahead()
-	room := limit - min(limit, m.next-m.base)
+	room := limit - min(limit, m.span())
 	bytes := max(m.cfg.PinnedBytes-m.pinned, 1)
 	restoring := m.restoring()
 	if restoring {
@@ -360,7 +372,7 @@ func (m *Machine) unload() {
 	switch {
 	case m.restoring():
 		set = m.waitingIn
-	case !m.starved || m.ready() != 0 || m.next-m.base >= m.cfg.ahead():
+	case !m.starved || m.ready() != 0 || m.span() >= m.cfg.ahead() || m.filtered >= maxFiltered:
 		return
 	}
 	for ; set != 0; set &= set - 1 {

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"slices"
 	"time"
 
 	"github.com/wasmill/wasmill/dlq"
@@ -39,15 +40,17 @@ func (m *Machine) advance(c *chain) {
 		case u.delayed && m.now < u.notBefore:
 			m.wakeAt(u.notBefore)
 			return
-		case m.out >= m.cfg.Parallel || m.blocked():
+		case m.out >= m.cfg.Parallel || m.blocked() || m.win != nil && m.win.closing:
 			return
 		case m.buryOld(c, u), m.loseOld(c, u):
 			continue
+		case !m.enter(c, u):
+			return
 		}
 		u.delayed = false
-		c.out, c.cfg = true, m.cfg
+		c.out, c.cfg, c.windowed = true, m.cfg, m.win != nil
 		m.out++
-		m.emit(Invoke{Unit: u.id, Numbers: u.numbers, Attempt: u.attempts + 1, Invocation: u.invocations + 1})
+		m.emit(Invoke{Unit: u.id, Numbers: u.numbers, Attempt: u.attempts + 1, Invocation: u.invocations + 1, Window: m.win.written()})
 		return
 	}
 }
@@ -61,7 +64,11 @@ func (m *Machine) settle(ev Settled) {
 		}
 	}
 	if c == nil {
-		m.settleRedrive(ev)
+		if w := m.win; w != nil && w.out && w.unit == ev.Unit {
+			m.settleFinal(ev)
+		} else {
+			m.settleRedrive(ev)
+		}
 		return
 	}
 	u, cfg := c.top(), c.cfg
@@ -78,11 +85,13 @@ func (m *Machine) settle(ev Settled) {
 	case outcome == runtime.Done:
 		m.output(ev.Outputs)
 		m.success(c, len(u.numbers))
+		m.remember(c, ev.State)
 		c.pop()
 	case outcome == runtime.Partial && 0 < ev.FirstFailed && ev.FirstFailed < len(u.numbers):
 		// Progress: the rest is a unit of its own with a full quota.
 		m.output(ev.Outputs)
 		m.success(c, ev.FirstFailed)
+		m.remember(c, ev.State)
 		rest := m.newUnit(u.numbers, u.to)
 		rest.split, rest.first, rest.last = true, m.wall, ev.Failure
 		c.units[len(c.units)-1] = rest
@@ -154,6 +163,7 @@ func (m *Machine) delay(t *tries, d time.Duration) {
 
 // buryAll gives up a unit.
 func (m *Machine) buryAll(c *chain, u *unit, reason dlq.Reason) {
+	m.discard(u, slices.Clone(u.numbers), reason)
 	for i, k := range u.numbers {
 		m.bury(u, i, k, reason)
 	}
@@ -168,17 +178,20 @@ func (m *Machine) buryOld(c *chain, u *unit) bool {
 	if m.cfg.RecordAge <= 0 || !m.hasBefore(u, oldest) {
 		return false
 	}
-	n := m.pick(c, u, true, func(i int, k uint64, e *entry) bool {
+	var numbers []uint64
+	m.pick(c, u, true, func(i int, k uint64, e *entry) bool {
 		if e.arrival >= oldest {
 			return false
 		}
 		m.bury(u, i, k, dlq.RecordAgeExceeded)
+		numbers = append(numbers, k)
 		return true
 	})
-	if n > 0 {
+	if len(numbers) > 0 {
+		m.discard(u, numbers, dlq.RecordAgeExceeded)
 		m.await(c)
 	}
-	return n > 0
+	return len(numbers) > 0
 }
 
 // hasBefore says whether a unit has a record that arrived before oldest.
@@ -219,6 +232,13 @@ func (m *Machine) bury(u *unit, i int, k uint64, reason dlq.Reason) {
 	})
 	m.burialPins = append(m.burialPins, m.at(k).pinned)
 	m.urge()
+}
+
+// discard tells of a batch, or what was too old of one, as a whole.
+func (m *Machine) discard(u *unit, numbers []uint64, reason dlq.Reason) {
+	m.discards = append(m.discards, Discard{
+		Reason: reason, Attempts: u.attempts, Invocations: u.invocations, Failure: u.last, Numbers: numbers, Window: m.around(numbers),
+	})
 }
 
 // await holds a claim until what was decided so far is durable.

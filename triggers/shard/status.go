@@ -26,6 +26,7 @@ type Status struct {
 	Draining    bool
 	Finished    bool
 	Units       []UnitStatus
+	Window      *WindowStatus   // the tumbling window under way; nil: none
 	Redrives    []RedriveStatus // open ones, oldest command first
 }
 
@@ -55,6 +56,19 @@ type UnitStatus struct {
 	Until        time.Time        // with UnitBackoff
 }
 
+// WindowStatus is a tumbling window under way.
+type WindowStatus struct {
+	Start, End   time.Time // End exclusive
+	StateBytes   int
+	State        UnitState // of the final invocation; empty: its time has not come
+	Early        bool      // it ends before its time
+	Attempts     int       // of the final invocation that failed
+	Invocations  int
+	FirstFailure time.Time
+	LastError    triggers.Failure // of an attempt, or of a throttle and the like since
+	Until        time.Time        // with UnitBackoff
+}
+
 // RedriveStatus is a dead letter that is being delivered again.
 type RedriveStatus struct {
 	Letter       string // id
@@ -76,6 +90,18 @@ func (m *Machine) Status() Status {
 		Caught: m.caught && !m.news, Done: m.doneCount, Buried: m.buriedCount, Gaps: m.gaps,
 		LastOutcome: m.lastOutcome, Draining: m.draining, Finished: m.finished,
 		WaitsFor: m.waitsFor(),
+	}
+	if w := m.win; w != nil {
+		s.Window = &WindowStatus{
+			Start: time.UnixMilli(w.start).UTC(), End: time.UnixMilli(w.end).UTC(), StateBytes: len(w.state), State: m.windowState(w), Early: w.early,
+			Attempts: w.attempts, Invocations: w.invocations, FirstFailure: w.first, LastError: w.last,
+		}
+		if w.refusal != nil {
+			s.Window.LastError = *w.refusal
+		}
+		if s.Window.State == UnitBackoff {
+			s.Window.Until = w.until
+		}
 	}
 	for _, c := range m.chains {
 		for i := len(c.units) - 1; i >= 0; i-- {
@@ -116,6 +142,21 @@ func (m *Machine) Status() Status {
 		s.Redrives = append(s.Redrives, rs)
 	}
 	return s
+}
+
+func (m *Machine) windowState(w *tumbling) UnitState {
+	switch {
+	case !w.closing:
+		return ""
+	case w.out:
+		return UnitOut
+	case w.delayed && m.now < w.notBefore:
+		return UnitBackoff
+	case w.wait > m.durableID:
+		return UnitCommit
+	default:
+		return UnitReady
+	}
 }
 
 func (m *Machine) redriveState(r *redrive) UnitState {
@@ -162,13 +203,15 @@ func (m *Machine) waitsFor() string {
 	case m.idleWhy != "":
 		return m.idleWhy
 	case m.flooded():
-		return "outputs that are not durable yet take all the memory there is"
+		return "outputs that are not durable yet are as many as may be"
 	case m.blocked():
 		return "the last commit is not durable yet, and too many records would run again after a crash"
 	case m.leap != 0:
 		return "records before a gap are still open"
 	case m.out >= m.cfg.Parallel:
 		return "" // as busy as it may be
+	case m.win != nil && m.win.closing:
+		return "the final invocation of a tumbling window has to succeed first"
 	}
 	backoff, out, other := 0, 0, 0
 	for _, c := range m.chains {
@@ -203,7 +246,7 @@ func (m *Machine) waitsFor() string {
 		return "the shard is closed"
 	case m.caught && !m.news:
 		return "no records: everything stored has been read"
-	case m.next-m.base >= m.cfg.ahead():
+	case m.span() >= m.cfg.ahead(), m.filtered >= maxFiltered:
 		return "too many records were read beyond the oldest open one"
 	}
 	return "records are being read"

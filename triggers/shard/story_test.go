@@ -24,10 +24,12 @@ var update = flag.Bool("update", false, "write the traces of the stories anew")
 //	config parallel=1 batch=8 retries=1 window=5s age=60s retention=24h backoff=500ms bisect partial maxbytes=300 pinned=1000
 //	seen invoke bury finished    what is traced, from here on: invoke, bury, finished, gap, lost, commit, fetch, wake, release
 //	put 8 | put a b a            records of key a, or of these keys; then size=100, age=80s
+//	done final                   the final invocation of a tumbling window; done 1-4 state=2000000 returns so many bytes
 //	done 1-4 | fail | timeout | throttle | infra | partial 1-4 at=3 | partial 1-4 at=bad      a unit by its records, or a letter
 //	... emit=2                   each record gives out two
 //	redrive X:a Y:b              of letters X, of key a, and Y
 //	held the target is full      until held alone
+//	filter 2,5-7                 these are let through by no filter, from here on; filter alone: all are
 //	wait 5s                      time passes, and timers fire
 //	hold commits | fetches       from here on they are answered by the next two, until free commits | fetches
 //	commit ok | failed | lost | fenced        (failed: it had arrived; lost: it had not)
@@ -165,6 +167,8 @@ func (s *story) configure(c *shard.Config, words []string) {
 			c.Retention = d
 		case "backoff":
 			c.Backoff = d
+		case "tumbling":
+			c.Tumbling = d
 		case "maxbytes":
 			c.MaxBytes = n
 		case "pinned":
@@ -192,8 +196,12 @@ func (s *story) do(words []string) {
 		arg = words[1]
 	}
 	s.emits = 0
-	if key, value, _ := strings.Cut(words[len(words)-1], "="); key == "emit" {
+	s.stateBytes = 0
+	switch key, value, _ := strings.Cut(words[len(words)-1], "="); key {
+	case "emit":
 		s.emits, _ = strconv.Atoi(value)
+	case "state":
+		s.stateBytes, _ = strconv.Atoi(value)
 	}
 	switch words[0] {
 	case "redrive":
@@ -206,6 +214,15 @@ func (s *story) do(words []string) {
 	case "held":
 		s.why = strings.Join(words[1:], " ")
 		s.step(shard.Held{Why: s.why})
+	case "filter":
+		dropped := map[uint64]bool{}
+		for list := range strings.SplitSeq(arg, ",") {
+			for from, to := numbers(list); from > 0 && from <= to; from++ {
+				dropped[from] = true
+			}
+		}
+		s.exact = s.drops == nil
+		s.refilter(func(n uint64) bool { return dropped[n] })
 	case "seen":
 		clear(s.seen)
 		for _, w := range words[1:] {
@@ -296,6 +313,9 @@ func (s *story) do(words []string) {
 	case "status":
 		st := s.m.Status()
 		s.got = append(s.got, fmt.Sprintf("next %d, read %d, waiting %d, out %d: %s", st.Next, st.Read-1, st.Waiting, st.Out, st.WaitsFor))
+		if in := st.Window; in != nil {
+			s.got = append(s.got, fmt.Sprintf("window %s, attempts %d: %s", in.Start.Format("15:04:05"), in.Attempts, cmp.Or(in.State, "open")))
+		}
 		for _, u := range st.Units {
 			s.got = append(s.got, fmt.Sprintf("unit %d-%d, %d records, attempts %d: %s", u.From, u.To-1, u.Records, u.Attempts, u.State))
 			if kind := u.LastError.Type; kind != "" && kind != "Oops" {
@@ -339,7 +359,7 @@ func (s *story) puts(words []string) {
 func (s *story) unit(records string) int {
 	s.t.Helper()
 	for i, e := range s.out {
-		if cmp.Or(e.Letter, ranges(e.Numbers)) == records {
+		if e.name() == records {
 			return i
 		}
 	}

@@ -14,10 +14,12 @@ type chain struct {
 	mask  uint64
 	units []*unit   // a stack: the last runs next, the first covers the highest numbers
 	cfg   *settings // of the invocation that is out
+	wait  uint64    // the commit that must be durable first
+	buf   []uint64  // backs the units' numbers
 	out   bool
-	wait  uint64   // the commit that must be durable first
-	buf   []uint64 // backs the units' numbers
 	done  bool
+	// windowed: what is out is of the window under way.
+	windowed bool
 
 	own   unit // the first one, and
 	stack [2]*unit

@@ -15,6 +15,7 @@ const (
 	waiting               // in no unit
 	claimed               // in an open unit
 	letter                // buried, and held until the dead letter is durable
+	filtered              // let through by no filter: finished when all before it of its bucket is
 )
 
 // entry is a record of the window.
@@ -58,6 +59,7 @@ type window struct {
 	waitingIn  uint64           // buckets with waiting records
 	held       uint64           // buckets that a chain has; marks know nothing of a letter that has one
 	waiting    int              // records
+	filtered   int              // records of the window in that state
 	gone       int              // records of the window that were released and are not resolved
 	pinned     int64            // bytes
 	wides      map[uint64]*wide // waiting records of several buckets, by number
@@ -194,7 +196,58 @@ func (w *window) isHole(bucket uint8, number uint64) bool {
 	return false
 }
 
-// above is how many resolved records lie above base, as far as is known.
+// above is how many resolved records lie above base, as far as is known. Filtered ones are
+// not counted, since it is not known how many of them the marks have passed.
 func (w *window) above(open int) uint64 {
-	return w.unmet + (w.next - w.base) - uint64(w.waiting) - uint64(open)
+	return w.unmet + w.span() - uint64(w.waiting) - uint64(open)
+}
+
+// span is how many records there are in the window, less filtered ones: these cost
+// neither a place in a batch nor their payload.
+func (w *window) span() uint64 { return w.next - w.base - uint64(w.filtered) }
+
+// skip takes a record that is not in a queue out of all that is to come.
+func (w *window) skip(e *entry) {
+	e.state = filtered
+	w.filtered++
+}
+
+// rise moves base up.
+func (w *window) rise(to uint64) {
+	for k := w.base; w.filtered > 0 && k < to; k++ {
+		if w.at(k).state == filtered {
+			w.filtered--
+		}
+	}
+	w.base = to
+}
+
+// requeue makes the queues anew from the records that wait still.
+func (w *window) requeue(now time.Duration) {
+	var since [Buckets]time.Duration
+	for i := range w.buckets {
+		b := &w.buckets[i]
+		since[i] = now
+		if b.count > 0 {
+			since[i] = b.since
+		}
+		b.count, b.own, b.bytes = 0, 0, 0
+	}
+	wides := w.wides
+	w.waitingIn, w.waiting, w.wides = 0, 0, nil
+	for k := w.base; k < w.next; k++ {
+		e := w.at(k)
+		if e.state != waiting {
+			continue
+		}
+		r := Record{Number: k, Bucket: e.bucket, Size: e.size}
+		if e.wide {
+			r.Also = wides[k].mask
+		}
+		e.wide, e.follow = false, 0
+		w.push(&r, now)
+	}
+	for i := range w.buckets {
+		w.buckets[i].since = since[i]
+	}
 }

@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -67,16 +68,26 @@ type world struct {
 	letterOrder  []*letterFate
 	opened       []*letterFate // of this life, in the order of the commands
 	was          []triggers.Redrive
-	everRedriven uint64        // buckets
-	also         func() uint64 // other buckets of the next record
-	over         bool          // a commit said Ended
-	why          string        // of Held
+	everRedriven uint64              // buckets
+	also         func() uint64       // other buckets of the next record
+	drops        func(n uint64) bool // no filter lets that record through; nil: all are
+	aggregate
+	over bool   // a commit said Ended
+	why  string // of Held
 }
 
 // invocation is a unit at the function, with the settings it is judged by.
 type invocation struct {
 	shard.Invoke
 	config shard.Config
+}
+
+// name is how stories call it.
+func (e *invocation) name() string {
+	if e.Final {
+		return "final"
+	}
+	return cmp.Or(e.Letter, ranges(e.Numbers))
 }
 
 type span struct{ from, to uint64 }
@@ -87,10 +98,13 @@ type fate struct {
 	buried   dlq.Reason
 	attempts int  // of the dead letter
 	lost     bool // a gap covered it, or retention took it from memory
+	filtered bool // the machine was told that no filter lets it through
+	passed   bool // and that it is finished is durable
 	told     bool // by Lost, ever
 	now      bool // by Lost, in this life
 	resolved bool // in this life of the machine, or durably
 	written  bool // durably
+	windowed bool // its last invocation was in a window
 	out      bool
 	failed   int               // attempts in units of its present shape that counted
 	ever     int               // attempts that counted
@@ -122,8 +136,41 @@ func (w *world) boot() {
 	for i := range w.fates {
 		w.fates[i].resolved, w.fates[i].out, w.fates[i].now, w.fates[i].emitted = w.fates[i].written, false, false, nil
 	}
+	// What filters have dropped before a unit stays so, whatever they are now.
+	first := map[uint64]uint64{}
+	for _, u := range cp.Units {
+		if from, known := first[u.Claim]; !known || u.Spans[0].From < from {
+			first[u.Claim] = u.Spans[0].From
+		}
+	}
+	for _, u := range cp.Units {
+		for n := cp.Next; n < first[u.Claim]; n++ {
+			if f := w.fate(n); u.Spans[0].Buckets&w.mask(n) != 0 && f.filtered {
+				f.passed = true
+			}
+		}
+	}
+	claimed := map[uint64]uint64{} // buckets, of all units with the claim
+	for _, u := range cp.Units {
+		claimed[u.Claim] |= u.Spans[0].Buckets
+	}
+	for _, u := range cp.Units {
+		for n := u.Spans[0].From; n < u.Spans[0].To; n++ {
+			if f, mask := w.fate(n), w.mask(n); u.Spans[0].Buckets&mask != 0 && mask&^claimed[u.Claim] != 0 && f.filtered {
+				f.passed = true
+			}
+		}
+	}
+	for _, s := range cp.Finished {
+		for n := s.From; n < s.To; n++ {
+			if f := w.fate(n); s.Buckets&w.mask(n) != 0 && f.filtered {
+				f.passed = true
+			}
+		}
+	}
 	w.gaps, w.m = cp.Gaps, nil
 	w.bootLetters(&cp)
+	w.aggregate.boot(&cp)
 	w.seed++
 	w.m = shard.New(w.config, cp, w.seed)
 	w.step(shard.Woken{})
@@ -182,8 +229,9 @@ func (w *world) step(ev shard.Event) {
 			w.trace("fetch %d, %d records%s", e.From, e.Records, map[bool]string{true: ", again"}[e.Again])
 		case shard.Invoke:
 			w.checkInvoke(e)
-			w.out = append(w.out, invocation{e, w.config})
-			w.trace("invoke %s%s", cmp.Or(e.Letter, ranges(e.Numbers)), nth(e))
+			out := invocation{e, w.config}
+			w.out = append(w.out, out)
+			w.trace("invoke %s%s%s", out.name(), nth(e), w.within(e))
 		case shard.Commit:
 			w.checkCommit(e)
 			w.commit = &e
@@ -215,8 +263,46 @@ func (w *world) step(ev shard.Event) {
 	if st.Pinned != w.pinned {
 		w.fatalf("the machine thinks that %d bytes are held, and it is %d in %d records", st.Pinned, w.pinned, len(w.held))
 	}
-	if ahead := st.Read - st.Next; w.exact && w.restart+w.drains == 0 && len(w.bad) == 0 && ahead > uint64(10*w.parallel()*w.config.BatchSize) {
+	if ahead := st.Read - st.Next - w.filteredIn(st.Next, st.Read); w.exact && w.restart+w.drains == 0 && len(w.bad) == 0 && ahead > uint64(10*w.parallel()*w.config.BatchSize) {
 		w.fatalf("%d records read ahead", ahead)
+	}
+}
+
+func (w *world) filteredIn(from, to uint64) (n uint64) {
+	for k := from; k < to; k++ {
+		if w.fate(k).filtered {
+			n++
+		}
+	}
+	return n
+}
+
+// refilter changes the filters.
+func (w *world) refilter(drops func(n uint64) bool) {
+	w.drops = drops
+	var numbers []uint64
+	for n := range w.held {
+		if drops(n) {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	for _, n := range numbers {
+		f := w.fate(n)
+		f.filtered = !f.out && !f.resolved // or it is in a unit, and will be invoked or buried
+	}
+	if w.commit != nil {
+		w.unfilter(w.commit.Buried)
+	}
+	w.step(shard.Refiltered{Numbers: numbers})
+}
+
+// unfilter notes that records were in a unit when the filters changed.
+func (w *world) unfilter(buried []shard.Burial) {
+	for _, b := range buried {
+		if b.Letter == "" {
+			w.fate(b.Number).filtered = false
+		}
 	}
 }
 
@@ -241,7 +327,7 @@ func (w *world) checkLost(l shard.Lost) {
 		if w.restart+w.drains == 0 && (f.done || f.buried != "") {
 			w.fatalf("record %d is told of as lost, and was resolved: %+v", n, *f)
 		}
-		f.told, f.now = true, true
+		f.told, f.now, f.filtered = true, true, false
 	}
 	if w.restart+w.drains == 0 && l.Records != l.To-l.From {
 		w.fatalf("%+v: without a restart it is known which", l)
@@ -299,8 +385,12 @@ func (w *world) checkInvoke(e shard.Invoke) {
 	if w.why != "" {
 		w.fatalf("invoked while held: %s", w.why)
 	}
+	w.checkWindow(e)
 	if e.Letter != "" {
 		w.checkLetterInvoke(e)
+		return
+	}
+	if e.Final {
 		return
 	}
 	if len(e.Numbers) == 0 || (w.exact && len(e.Numbers) > w.config.BatchSize) {
@@ -322,6 +412,8 @@ func (w *world) checkInvoke(e shard.Invoke) {
 			w.fatalf("record %d was resolved already: %+v", n, *f)
 		case f.out:
 			w.fatalf("record %d is out twice", n)
+		case f.filtered && w.exact:
+			w.fatalf("record %d is let through by no filter", n)
 		case !held:
 			w.fatalf("record %d was released", n)
 		case w.expired(n):
@@ -361,7 +453,7 @@ func (w *world) checkInvoke(e shard.Invoke) {
 			case n > last:
 			case in[n] && open:
 				w.fatalf("record %d goes before an older one of its bucket", n)
-			case !in[n] && !f.resolved && !f.lost:
+			case !in[n] && !f.resolved && !f.lost && !f.filtered:
 				open = true
 				if w.config.Parallel == 1 && w.exact && w.behindLetters()>>b&1 == 0 {
 					w.fatalf("record %d goes before %d", last, n)
@@ -370,7 +462,7 @@ func (w *world) checkInvoke(e shard.Invoke) {
 		}
 	}
 	for _, n := range e.Numbers {
-		w.fate(n).out = true
+		w.fate(n).out, w.fate(n).filtered, w.fate(n).windowed = true, false, e.Window != nil
 		w.fate(n).times++
 	}
 }
@@ -410,6 +502,20 @@ func (w *world) checkCommit(c shard.Commit) {
 		}
 	}
 	w.checkCargo(c)
+	w.checkWindowCommit(c)
+	w.unfilter(c.Buried)
+	var given, buried []uint64
+	for _, d := range c.Discards {
+		given = append(given, d.Numbers...)
+	}
+	for _, b := range c.Buried {
+		if b.Letter == "" {
+			buried = append(buried, b.Number)
+		}
+	}
+	if !slices.Equal(given, buried) {
+		w.fatalf("commit %d buries %v and discards %v", c.ID, buried, given)
+	}
 	for i := range c.Buried {
 		b := &c.Buried[i]
 		if b.Letter != "" {
@@ -437,6 +543,9 @@ func (w *world) checkCommit(c shard.Commit) {
 					w.fatalf("finished span %+v below next %d", s, cp.Next)
 				}
 			}
+		}
+		if w.fate(n).filtered {
+			continue
 		}
 		if said && n >= cp.Next {
 			above++
@@ -513,6 +622,10 @@ func (w *world) write() {
 			said = said || s.Buckets>>w.log[n-1].Bucket&1 == 1 && s.From <= n && n < s.To
 		}
 		f := w.fate(n)
+		if said && f.filtered {
+			f.passed = true
+			continue
+		}
 		if said && !f.done && f.buried == "" && !f.lost {
 			w.fatalf("record %d is checkpointed and was never resolved", n)
 		}
@@ -522,6 +635,8 @@ func (w *world) write() {
 		}
 	}
 	w.writeCargo(c, now)
+	w.aggregate.durable = append(w.aggregate.durable, w.sent...)
+	w.sent = nil
 }
 
 // answerCommit tells the machine how the outstanding commit went.
@@ -601,11 +716,26 @@ func (w *world) answerFetch(limit int) {
 		if bytes += int(r.Pinned); bytes > f.Bytes && len(records) > 0 {
 			break
 		}
+		if w.drops != nil && w.drops(n) {
+			r.Filtered, r.Pinned = true, 0
+			if at := w.fate(n); !at.out && !at.resolved {
+				at.filtered = true
+			}
+			bytes -= int(w.log[n-1].Pinned)
+			records = append(records, r)
+			continue
+		}
+		if !f.Again && !w.fate(n).passed {
+			w.fate(n).filtered = false
+		}
 		records = append(records, r)
 		if _, held := w.held[n]; !held {
 			w.held[n] = r.Pinned
 			w.pinned += int64(r.Pinned)
 		}
+	}
+	if w.commit != nil {
+		w.unfilter(w.commit.Buried)
 	}
 	caught := f.From+uint64(len(records)) > uint64(len(w.log)) && !w.closed
 	w.step(shard.Fetched{From: f.From, Records: records, Caught: caught})
@@ -627,6 +757,10 @@ func (w *world) answerInvoke(i int, outcome runtime.Outcome, failed int) {
 	}
 	if e.Letter != "" {
 		w.settleLetter(e, outcome, failed, ev)
+		return
+	}
+	if e.Final {
+		w.settleFinal(e, outcome, ev)
 		return
 	}
 	done := 0
@@ -661,6 +795,10 @@ func (w *world) answerInvoke(i int, outcome runtime.Outcome, failed int) {
 			ev.Outputs = append(ev.Outputs, w.emission(fmt.Sprint(n), w.log[n-1].Bucket, w.emits)...)
 		}
 	}
+	if e.Window != nil && done > 0 {
+		ev.State = w.enter(e, done)
+		w.state = ev.State
+	}
 	w.step(ev)
 }
 
@@ -681,6 +819,12 @@ func (w *world) traceCommit(c shard.Commit) {
 	}
 	if c.Checkpoint.Ended {
 		b.WriteString(" ended")
+	}
+	if in := c.Checkpoint.Window; in != nil {
+		fmt.Fprintf(&b, " window %s state %s", in.Start.Format("15:04:05"), bytes.TrimSpace(in.State))
+		if in.Closing {
+			fmt.Fprintf(&b, " closing attempts %d", in.Attempts)
+		}
 	}
 	for _, r := range c.Checkpoint.Redrives {
 		fmt.Fprintf(&b, " redrive %s attempts %d", r.Letter, r.Attempts)

@@ -9,7 +9,7 @@ put a a a a size=20
 done 1 emit=10
     commit next 2 urgent outputs 1.0,1.1,1.2,1.3,1.4,1.5,1.6,1.7,1.8,1.9
 status
-    next 2, read 3, waiting 2, out 0: outputs that are not durable yet take all the memory there is
+    next 2, read 3, waiting 2, out 0: outputs that are not durable yet are as many as may be
 put a a
 commit ok
     invoke 2

@@ -22,8 +22,9 @@
 //	POST   /_wasmill/v1/functions/{name}/invocations   the payload is the body
 //	GET    /_wasmill/v1/functions/{name}/logs          ?follow&tail
 //	GET    /_wasmill/v1/triggers                       POST to create
-//	GET    /_wasmill/v1/triggers/{name}                PATCH, DELETE
+//	GET    /_wasmill/v1/triggers/{name}                by name or UUID; PATCH, DELETE
 //	POST   /_wasmill/v1/triggers/{name}/pause|resume|wait|seek|redrive
+//	GET    /_wasmill/v1/destinations                   ?name: whether a trigger may have it as on-failure
 //	GET    /_wasmill/v1/dead-letters                   DELETE to purge: ?trigger&stream&reason&error&since&before&id|all
 //	GET    /_wasmill/v1/dead-letters/{id}
 //	POST   /_wasmill/v1/dead-letters/{id}/replay       a module may be the body
@@ -39,6 +40,7 @@ package admin
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -89,18 +91,22 @@ type ShardStats struct {
 type Functions interface {
 	Create(ctx context.Context, name string, code []byte, c functions.Config, progress func(runtime.Progress)) (functions.Version, []string, error)
 	UpdateCode(ctx context.Context, name string, code []byte, progress func(runtime.Progress)) (functions.Version, []string, error)
-	UpdateConfig(ctx context.Context, name string, c functions.Config) (functions.Version, []string, error)
-	Publish(ctx context.Context, name, description string) (functions.Version, error)
-	Version(ctx context.Context, name, qualifier string) (functions.Version, error)
+	UpdateConfig(ctx context.Context, name, revisionID string, edit func(*functions.Config) error) (functions.Version, []string, error)
+	Publish(ctx context.Context, name string, p functions.Publication) (functions.Version, error)
+	Attributes(ctx context.Context, name string) (functions.Attributes, error)
+	SetAttributes(ctx context.Context, name string, edit func(*functions.Attributes) error) (functions.Attributes, error)
+	// Resolve finds a version by its number or an alias, whose main version it is.
+	Resolve(ctx context.Context, name, qualifier string) (functions.Version, error)
 	Versions(ctx context.Context, name string) ([]functions.Version, error)
 	List(ctx context.Context) ([]functions.Version, error)
+	Code(ctx context.Context, sha256 string) ([]byte, error)
 	Delete(ctx context.Context, name string) error
 }
 
 // Logs is what functions have written.
 type Logs interface {
-	// Tail returns the last n lines.
-	Tail(function string, n int) []LogLine
+	// Tail gives the last n lines.
+	Tail(function string, n int) iter.Seq[LogLine]
 	// Follow sends the last n lines and every one after them; the channel
 	// closes when ctx ends.
 	Follow(ctx context.Context, function string, n int) <-chan LogLine
@@ -117,6 +123,12 @@ type Triggers interface {
 	List(ctx context.Context) ([]triggers.Mapping, error)
 	Status(ctx context.Context, name string) (TriggerStatus, error)
 	WaitDrained(ctx context.Context, name string) error
+	// Find finds a trigger by its UUID.
+	Find(ctx context.Context, id string) (triggers.Mapping, error)
+	// Trouble says what keeps a mapping from its work though it runs, or nothing.
+	Trouble(ctx context.Context, m triggers.Mapping) string
+	// CheckDestination says whether a trigger may have that destination now.
+	CheckDestination(ctx context.Context, destination string) error
 	// OutputProblem says what keeps outputs of a mapping from their streams, or nothing.
 	OutputProblem(mapping string) string
 	// Redrive reports from one goroutine at a time.
@@ -128,7 +140,9 @@ type Triggers interface {
 type TriggerStatus struct {
 	Problem string // why it does not run at all, and what to do
 	Outputs string // what keeps what the function has emitted from its streams
-	Shards  []ShardProgress
+	// LastResult is how the last batch came out, in AWS's words.
+	LastResult string
+	Shards     []ShardProgress
 }
 
 // Letters is what the API asks of the dead-letter queue.
@@ -239,10 +253,14 @@ func New(d Deps) http.Handler {
 	route("GET", Prefix+"/functions/{name}", h.getFunction)
 	route("POST", Prefix+"/functions/{name}", h.createFunction)
 	route("DELETE", Prefix+"/functions/{name}", h.deleteFunction)
+	route("GET", Prefix+"/functions/{name}/code", h.getCode)
 	route("PUT", Prefix+"/functions/{name}/code", h.updateCode)
 	route("PATCH", Prefix+"/functions/{name}/config", h.updateConfig)
 	route("GET", Prefix+"/functions/{name}/versions", h.listVersions)
 	route("POST", Prefix+"/functions/{name}/versions", h.publish)
+	route("GET", Prefix+"/functions/{name}/aliases", h.listAliases)
+	route("PUT", Prefix+"/functions/{name}/aliases/{alias}", h.setAlias)
+	route("DELETE", Prefix+"/functions/{name}/aliases/{alias}", h.deleteAlias)
 	route("POST", Prefix+"/functions/{name}/invocations", h.invoke)
 	route("GET", Prefix+"/functions/{name}/logs", h.functionLogs)
 
@@ -256,6 +274,8 @@ func New(d Deps) http.Handler {
 	route("POST", Prefix+"/triggers/{name}/wait", h.waitTrigger)
 	route("POST", Prefix+"/triggers/{name}/seek", h.seekTrigger)
 	route("POST", Prefix+"/triggers/{name}/redrive", h.redrive)
+
+	route("GET", Prefix+"/destinations", h.checkDestination)
 
 	route("GET", Prefix+"/dead-letters", h.listLetters)
 	route("DELETE", Prefix+"/dead-letters", h.purgeLetters)

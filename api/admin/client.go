@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wasmill/wasmill/functions/archive"
 )
 
 // Client talks to a server. Its methods return [*Error] and nothing else;
@@ -371,6 +373,28 @@ func (c *Client) Function(ctx context.Context, name, qualifier string) (v Functi
 	return v, err
 }
 
+// Code reads the module of a function's version, or alias; an empty one means $LATEST.
+func (c *Client) Code(ctx context.Context, name, version string) ([]byte, error) {
+	q := url.Values{}
+	if version != "" {
+		q.Set("version", version)
+	}
+	body, err := c.open(ctx, "GET", with(path("functions", name, "code"), q), http.Header{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	packed, err := io.ReadAll(body)
+	if err != nil {
+		return nil, c.lost(ctx, err)
+	}
+	module, err := archive.Module(packed)
+	if err != nil {
+		return nil, newError(CodeVersion, "the answer of %s is no function's code: %v", c.endpoint, err)
+	}
+	return module, nil
+}
+
 // Publish makes an immutable version of a function.
 func (c *Client) Publish(ctx context.Context, name, description string) (v Function, err error) {
 	err = c.call(ctx, "POST", path("functions", name, "versions"), PublishSpec{description}, &v)
@@ -438,6 +462,11 @@ func (c *Client) Triggers(ctx context.Context) ([]Trigger, error) {
 func (c *Client) Trigger(ctx context.Context, name string) (v Trigger, err error) {
 	err = c.call(ctx, "GET", path("triggers", name), nil, &v)
 	return v, err
+}
+
+// CheckDestination says whether triggers may have a destination (TriggerSpec.OnFailure) now.
+func (c *Client) CheckDestination(ctx context.Context, name string) error {
+	return c.call(ctx, "GET", path("destinations")+"?"+url.Values{"name": {name}}.Encode(), nil, nil)
 }
 
 // UpdateTrigger changes a trigger's settings.

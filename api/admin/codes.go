@@ -73,6 +73,7 @@ const (
 	CodeThrottled        = "WM3008"
 	CodeRunFailed        = "WM3009"
 	CodeFunctionInUse    = "WM3010"
+	CodeFunctionBusy     = "WM3011"
 
 	CodeTriggerNotFound = "WM4001"
 	CodeTriggerExists   = "WM4002"
@@ -175,7 +176,7 @@ var Codes = []Code{
 		"A put stores each record on its own. Those counted as put are in the stream. Those counted as refused are not. Those counted as unknown were sent and no answer came: they may be in the stream or not. Those never attempted were read and not sent. With --json, error.details.put has the counts and the first 100 line numbers of each but the first.",
 		[]Action{{"put the lines that were refused or never attempted again, once the cause is gone", ""}, {"put unknown ones again only where a record that is stored twice does no harm", ""}}},
 	{CodeStreamInUse, Conflict, 409, false, "The stream is in use",
-		"A trigger reads the stream. Without its stream it could never go on.",
+		"A trigger reads the stream, and could never go on without it; or one tells it of discarded batches (--on-failure), and these notices would wait.",
 		[]Action{{"see which", "wasmill trigger ls"}, {"delete the trigger first", "wasmill trigger rm NAME"}, {"delete the stream all the same: add --force", ""}}},
 	{CodeStreamFull, Unavailable, 503, true, "The stream has reached its quota",
 		"The stream holds as many bytes of records as it may (--max-bytes). The record is not stored; it can be put again once older records have expired or the quota is raised. Reading goes on, and so do triggers; outputs that functions emit to the stream wait, and nothing of them is lost.",
@@ -212,8 +213,11 @@ var Codes = []Code{
 		"The invocation failed for a reason that is not the function's. In a trigger this costs no attempt.",
 		[]Action{{"call again; if it stays, read the server's log", ""}}},
 	{CodeFunctionInUse, Conflict, 409, false, "The function is in use",
-		"A trigger calls the function.",
+		"A trigger calls the function, or an alias names the version that was to be deleted.",
 		[]Action{{"see which", "wasmill trigger ls"}, {"delete the trigger first", "wasmill trigger rm NAME"}}},
+	{CodeFunctionBusy, Conflict, 409, true, "The function is being changed",
+		"New code of the function is being compiled, or the function was changed since the caller looked at it. The code that it had goes on running meanwhile; another change has to wait. A function whose first code cannot run is not published.",
+		[]Action{{"see its state, and try again when the update is done", "wasmill fn get NAME"}}},
 
 	{CodeTriggerNotFound, NotFound, 404, false, "No such trigger",
 		"No trigger bears that name.",
@@ -222,7 +226,7 @@ var Codes = []Code{
 		"A trigger of that name exists already, or another one joins the same stream and function.",
 		[]Action{{"list the triggers", "wasmill trigger ls"}, {"change it", "wasmill trigger update NAME"}}},
 	{CodeTriggerInvalid, Invalid, 400, false, "A setting is out of range",
-		"A trigger's setting is outside of what is allowed: batch size 1 to 10,000, window 0 to 300 s, parallel 1 to 10, retries -1 (for ever) to 10,000, record age 60 s to 604,800 s or none, back-off 1 ms to 60 s.",
+		"A trigger's setting is outside of what is allowed: batch size 1 to 10,000, window 0 to 300 s, parallel 1 to 10, retries -1 (for ever) to 10,000, record age 60 s to 604,800 s or none, back-off 1 ms to 60 s, tumbling window 0 to 900 s with parallel 1, at most 10 filters. Or a filter's pattern is not sound, or the destination of notices is not there.",
 		[]Action{{"correct the value named in the message", ""}}},
 	{CodeTriggerStopped, Failed, 409, false, "The trigger does not go on by itself",
 		"The trigger is paused, or one of its shards has stopped with a problem, so that what was waited for cannot happen.",

@@ -13,6 +13,7 @@ import (
 	"github.com/wasmill/wasmill/functions"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/filter"
 )
 
 // Error is how the API and the command line say that something went wrong.
@@ -94,6 +95,9 @@ var codes = []struct {
 	{functions.ErrExists, CodeFunctionExists},
 	{functions.ErrInvalid, CodeFunctionInvalid},
 	{functions.ErrCode, CodeCodeRefused},
+	{functions.ErrBusy, CodeFunctionBusy},
+	{functions.ErrRevision, CodeFunctionBusy},
+	{functions.ErrInUse, CodeFunctionInUse},
 	{triggers.ErrNotFound, CodeTriggerNotFound},
 	{triggers.ErrExists, CodeTriggerExists},
 	{triggers.ErrBusy, CodeTriggerBusy}, {triggers.ErrLeaving, CodeTriggerLeaving},
@@ -111,6 +115,9 @@ func toError(err error) *Error {
 	}
 	if m, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return newError(CodeTooLarge, "the request's body exceeds %d bytes", m.Limit).With("limit", m.Limit)
+	}
+	if f, ok := errors.AsType[*filter.Error](err); ok {
+		return newError(CodeTriggerInvalid, "%v", f).With("field", "filters").With("filter", f.Pattern).With("offset", f.Offset).With("reason", f.Reason)
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {

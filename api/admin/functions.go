@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/functions/archive"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/runtime/door"
 	"github.com/wasmill/wasmill/stream"
@@ -39,7 +41,7 @@ func (h *handler) getFunction(w http.ResponseWriter, r *http.Request) error {
 	if err := q.done(); err != nil {
 		return err
 	}
-	v, err := h.Functions.Version(r.Context(), name, qualifier)
+	v, err := h.Functions.Resolve(r.Context(), name, qualifier)
 	if err != nil {
 		return h.ofFunction(r.Context(), err, name, qualifier)
 	}
@@ -47,7 +49,12 @@ func (h *handler) getFunction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.ofFunction(r.Context(), err, name, qualifier)
 	}
+	a, err := h.Functions.Attributes(r.Context(), name)
+	if err != nil {
+		return h.ofFunction(r.Context(), err, name, qualifier)
+	}
 	view := viewFunction(v)
+	view.Aliases, view.Tags = viewAliases(a), a.Tags
 	for _, p := range versions {
 		if p.Version != functions.Unpublished {
 			view.Versions = append(view.Versions, p.Version)
@@ -87,6 +94,33 @@ func (h *handler) createFunction(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// getCode gives the module of a version, or of an alias's, as a zip file: as AWS gives code.
+func (h *handler) getCode(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	q := parameters(r)
+	qualifier := q.text("version")
+	if err := q.done(); err != nil {
+		return err
+	}
+	v, err := h.Functions.Resolve(r.Context(), name, qualifier)
+	if err != nil {
+		return h.ofFunction(r.Context(), err, name, qualifier)
+	}
+	module, err := h.Functions.Code(r.Context(), v.Code.SHA256)
+	if err != nil {
+		return err
+	}
+	packed, err := archive.Pack(module)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/zip")
+	w.Header().Set("Content-Disposition", "attachment; filename="+name+".zip")
+	w.Header().Set("Content-Length", strconv.Itoa(len(packed)))
+	w.Write(packed) // the caller may have gone; nobody is left to tell
+	return nil
+}
+
 func (h *handler) updateCode(w http.ResponseWriter, r *http.Request) error {
 	return h.deploy(w, r, h.Functions.UpdateCode)
 }
@@ -98,8 +132,17 @@ func (h *handler) deploy(w http.ResponseWriter, r *http.Request, put func(contex
 	if r.ContentLength > functions.MaxCode {
 		return &http.MaxBytesError{Limit: functions.MaxCode}
 	}
-	code, err := io.ReadAll(http.MaxBytesReader(w, r.Body, functions.MaxCode))
+	upload, err := io.ReadAll(http.MaxBytesReader(w, r.Body, functions.MaxCode))
 	if err != nil {
+		return err
+	}
+	code := upload
+	if archive.Is(upload) { // what else is no module the compiler says better
+		if code, err = archive.Module(upload); err != nil {
+			return err
+		}
+	}
+	if err := archive.Startable(code); err != nil {
 		return err
 	}
 	out := newLines(w)
@@ -159,12 +202,10 @@ func (h *handler) updateConfig(w http.ResponseWriter, r *http.Request) error {
 	if err := spec.zeros(); err != nil {
 		return err
 	}
-	v, err := h.Functions.Version(r.Context(), name, functions.Unpublished)
-	if err != nil {
-		return h.ofFunction(r.Context(), err, name, "")
-	}
-	spec.apply(&v.Config)
-	v, warnings, err := h.Functions.UpdateConfig(r.Context(), name, v.Config)
+	v, warnings, err := h.Functions.UpdateConfig(r.Context(), name, "", func(c *functions.Config) error {
+		spec.apply(c)
+		return nil
+	})
 	if err != nil {
 		return h.ofFunction(r.Context(), err, name, "")
 	}
@@ -211,7 +252,7 @@ func (h *handler) publish(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	v, err := h.Functions.Publish(r.Context(), name, spec.Description)
+	v, err := h.Functions.Publish(r.Context(), name, functions.Publication{Description: spec.Description})
 	if err != nil {
 		return h.ofFunction(r.Context(), err, name, "")
 	}
@@ -255,7 +296,7 @@ func (h *handler) invoke(w http.ResponseWriter, r *http.Request) error {
 		return newError(CodeBadRequest, "the payload is not JSON")
 	}
 	// Asked first, so that a name that does not exist is not found rather than an outcome.
-	if _, err := h.Functions.Version(r.Context(), name, qualifier); err != nil {
+	if _, err := h.Functions.Resolve(r.Context(), name, qualifier); err != nil {
 		return h.ofFunction(r.Context(), err, name, qualifier)
 	}
 	inv := runtime.Invocation{ID: uuid.NewString(), Payload: payload, Source: "invoke"}
@@ -302,7 +343,7 @@ func (h *handler) functionLogs(w http.ResponseWriter, r *http.Request) error {
 	if err := q.done(); err != nil {
 		return err
 	}
-	if _, err := h.Functions.Version(ctx, name, functions.Unpublished); err != nil {
+	if _, err := h.Functions.Resolve(ctx, name, functions.Unpublished); err != nil && (follow || !h.wrote(name)) {
 		return h.ofFunction(ctx, err, name, "")
 	}
 	out, sent := newLines(w), uint64(0)
@@ -310,7 +351,7 @@ func (h *handler) functionLogs(w http.ResponseWriter, r *http.Request) error {
 		return nil // the caller has gone
 	}
 	if h.Logs != nil && !follow {
-		for _, line := range h.Logs.Tail(name, n) {
+		for line := range h.Logs.Tail(name, n) {
 			sent++
 			out.write(LogStreamLine{Log: &line})
 		}
@@ -331,6 +372,16 @@ func (h *handler) functionLogs(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// wrote says whether something is kept that a function has written, which may be gone.
+func (h *handler) wrote(name string) bool {
+	if h.Logs != nil {
+		for range h.Logs.Tail(name, 1) {
+			return true
+		}
+	}
+	return false
+}
+
 func viewFunction(v functions.Version) Function {
 	version := v.Version
 	if version == "" {
@@ -339,7 +390,8 @@ func viewFunction(v functions.Version) Function {
 	return Function{Name: v.Function, Version: version, ARN: v.ARN(defaultAccount, defaultRegion), ID: v.ID, Revision: v.Revision,
 		SHA256: v.Code.SHA256, CodeBytes: v.Code.Size, ABI: v.Code.ABI, Timeout: Duration(v.Config.Timeout), MemoryMB: v.Config.Memory,
 		Environment: v.Config.Environment, Emits: v.Config.Emits, Description: v.Config.Description, Modified: v.Modified.UTC(),
-		Allow: v.Config.Allow, Isolation: cmp.Or(v.Config.Isolation, functions.IsolationEnvironment), Concurrency: v.Config.Concurrency}
+		Allow: v.Config.Allow, Isolation: cmp.Or(v.Config.Isolation, functions.IsolationEnvironment), Concurrency: v.Config.Concurrency,
+		State: v.State, Reason: v.Reason, Update: v.Update, UpdateReason: v.UpdateReason}
 }
 
 func viewFunctions(all []functions.Version) []Function {
@@ -363,7 +415,7 @@ func (h *handler) ofFunction(ctx context.Context, err error, name, qualifier str
 		for _, v := range versions {
 			have = append(have, v.Version)
 		}
-		return newError(CodeFunctionNotFound, "function %s has no version %q", name, qualifier).Named(name).With("versions", have).
+		return newError(CodeFunctionNotFound, "function %s has no version and no alias %q", name, qualifier).Named(name).With("versions", have).
 			Do("list its versions", "wasmill fn get "+name)
 	}
 	all, _ := h.Functions.List(ctx) // a suggestion only

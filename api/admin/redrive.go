@@ -226,7 +226,8 @@ type SeekAnswer struct {
 	// function emits; Skipped how many never will be.
 	Again   uint64   `json:"again"`
 	Skipped uint64   `json:"skipped"`
-	Emits   []string `json:"emits,omitempty"` // the streams that the function may emit to
+	Windows uint64   `json:"windows,omitempty"` // tumbling windows that are given up with their state
+	Emits   []string `json:"emits,omitempty"`   // the streams that the function may emit to
 	// AtMost: records counted as skipped were resolved, nobody knows how many.
 	AtMost bool        `json:"atMost,omitempty"`
 	Shards []SeekShard `json:"shards"`
@@ -240,7 +241,12 @@ type SeekShard struct {
 	Again   uint64 `json:"again"`
 	Skipped uint64 `json:"skipped"`
 	AtMost  bool   `json:"atMost,omitempty"`
+	// Window is what becomes of the tumbling window under way: kept, ends early, or WindowDropped.
+	Window string `json:"window,omitempty"`
 }
+
+// WindowDropped is a tumbling window that a seek gives up, with its state.
+const WindowDropped = "is given up"
 
 func (h *handler) seekTrigger(w http.ResponseWriter, r *http.Request) error {
 	ctx, name := r.Context(), r.PathValue("name")
@@ -261,8 +267,11 @@ func (h *handler) seekTrigger(w http.ResponseWriter, r *http.Request) error {
 		a.Again += s.Again
 		a.Skipped += s.Skipped
 		a.AtMost = a.AtMost || s.AtMost
+		if s.Window == WindowDropped {
+			a.Windows++
+		}
 	}
-	if fn, err := h.Functions.Version(ctx, m.Config.Function, m.Config.Qualifier); err == nil {
+	if fn, err := h.Functions.Resolve(ctx, m.Config.Function, m.Config.Qualifier); err == nil {
 		a.Emits = fn.Config.Emits
 	}
 	writeJSON(w, http.StatusOK, a)

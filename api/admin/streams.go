@@ -137,10 +137,12 @@ func (h *handler) deleteStream(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		var readers []string
+		var readers, told []string
 		for _, m := range all {
 			if m.StreamID == d.ID {
 				readers = append(readers, m.Name)
+			} else if m.Config.OnFailure == d.ARN() {
+				told = append(told, m.Name)
 			}
 		}
 		if len(readers) > 0 {
@@ -149,6 +151,12 @@ func (h *handler) deleteStream(w http.ResponseWriter, r *http.Request) error {
 				by = "triggers " + strings.Join(readers, ", ")
 			}
 			return newError(CodeStreamInUse, "stream %s is read by %s", name, by).Named(readers[0]).With("triggers", readers)
+		}
+		if len(told) > 0 {
+			e := newError(CodeStreamInUse, "stream %s is where trigger %s tells of discarded batches", name, strings.Join(told, " and "))
+			e.Actions = nil
+			return e.With("triggers", told).Do("have it tell another, or none", "wasmill trigger update "+told[0]+" --on-failure none").
+				Do("delete the stream all the same: its notices wait then; add --force", "")
 		}
 	}
 	if err := h.Streams.Delete(r.Context(), stream.Local(name)); err != nil {

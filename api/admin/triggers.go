@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (h *handler) listTriggers(w http.ResponseWriter, r *http.Request) error {
 		if !there[m.StreamID] {
 			out[i].Problem = streamGone(m)
 		}
-		out[i].Outputs = h.Triggers.OutputProblem(m.ID)
+		out[i].Outputs, out[i].Trouble = h.Triggers.OutputProblem(m.ID), h.Triggers.Trouble(r.Context(), m)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"triggers": out})
 	return nil
@@ -51,7 +52,8 @@ func streamGone(m triggers.Mapping) string {
 func (h *handler) viewWhole(ctx context.Context, m triggers.Mapping) (Trigger, error) {
 	v := viewTrigger(m)
 	st, err := h.Triggers.Status(ctx, m.Name)
-	v.Problem, v.Outputs, v.Shards = st.Problem, st.Outputs, st.Shards
+	v.Problem, v.Outputs, v.LastResult, v.Shards = st.Problem, st.Outputs, st.LastResult, st.Shards
+	v.Trouble = h.Triggers.Trouble(ctx, m)
 	return v, err
 }
 
@@ -91,7 +93,7 @@ func (h *handler) createTrigger(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.Streams.Describe(ctx, stream.Local(spec.Stream)); err != nil {
 		return h.ofStream(ctx, err, spec.Stream)
 	}
-	if _, err := h.Functions.Version(ctx, *spec.Function, deref(spec.Qualifier)); err != nil {
+	if _, err := h.Functions.Resolve(ctx, *spec.Function, deref(spec.Qualifier)); err != nil {
 		return h.ofFunction(ctx, err, *spec.Function, deref(spec.Qualifier))
 	}
 	c := triggers.Config{Stream: spec.Stream, Position: pos}
@@ -113,6 +115,11 @@ func (h *handler) createTrigger(w http.ResponseWriter, r *http.Request) error {
 func (h *handler) getTrigger(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	m, err := h.Triggers.Get(r.Context(), name)
+	if errors.Is(err, triggers.ErrNotFound) {
+		if byID, found := h.Triggers.Find(r.Context(), name); found == nil {
+			m, err = byID, nil
+		}
+	}
 	if err != nil {
 		return h.ofTrigger(r.Context(), err, name)
 	}
@@ -121,6 +128,20 @@ func (h *handler) getTrigger(w http.ResponseWriter, r *http.Request) error {
 		return h.ofTrigger(r.Context(), err, name)
 	}
 	writeJSON(w, http.StatusOK, v)
+	return nil
+}
+
+// checkDestination says whether a trigger may have a destination, before one is made with it.
+func (h *handler) checkDestination(w http.ResponseWriter, r *http.Request) error {
+	q := parameters(r)
+	name := q.text("name")
+	if err := q.done(); err != nil {
+		return err
+	}
+	if err := h.Triggers.CheckDestination(r.Context(), name); err != nil {
+		return h.toError(err)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"destination": name})
 	return nil
 }
 
@@ -139,7 +160,7 @@ func (h *handler) updateTrigger(w http.ResponseWriter, r *http.Request) error {
 		return newError(CodeTriggerInvalid, "pausing is a call of its own: POST %s/triggers/%s/pause", Prefix, name).With("field", "paused")
 	}
 	if fn := deref(spec.Function); fn != "" {
-		if _, err := h.Functions.Version(ctx, fn, deref(spec.Qualifier)); err != nil {
+		if _, err := h.Functions.Resolve(ctx, fn, deref(spec.Qualifier)); err != nil {
 			return h.ofFunction(ctx, err, fn, deref(spec.Qualifier))
 		}
 	}
@@ -227,6 +248,7 @@ func (h *handler) waitTrigger(w http.ResponseWriter, r *http.Request) error {
 			return h.ofTrigger(ctx, err, name)
 		}
 		st, _ := h.Triggers.Status(ctx, name) // a help only
+		st.Problem = cmp.Or(st.Problem, h.Triggers.Trouble(ctx, m))
 		return notDrained(m, st, timeout)
 	}
 	m, err = h.Triggers.Get(ctx, name)
@@ -315,10 +337,12 @@ func (s *ShardProgress) Hindrance() string {
 
 func viewTrigger(m triggers.Mapping) Trigger {
 	c := m.Config
-	v := Trigger{Name: m.Name, ID: m.ID, Generation: m.Generation, Stream: StreamName(c.Stream), StreamARN: m.StreamARN,
+	v := Trigger{Name: m.Name, ID: m.ID, Generation: m.Generation, Stream: c.StreamName(), StreamARN: m.StreamARN,
 		Function: c.Function, Qualifier: c.Qualifier, From: formatFrom(c.Position), BatchSize: c.BatchSize, Window: Duration(c.Window),
 		Parallel: c.Parallel, Retries: triggers.Forever, RecordAge: Duration(c.RecordAge), Bisect: c.Bisect, PartialReplies: c.PartialReplies,
-		Backoff: Duration(c.Backoff), SkipCorrupt: c.SkipCorrupt, Deaggregate: c.Deaggregate, Enabled: m.Enabled, State: m.State, Created: m.Created.UTC(), Modified: m.Modified.UTC()}
+		Backoff: Duration(c.Backoff), SkipCorrupt: c.SkipCorrupt, Deaggregate: c.Deaggregate,
+		Filters: c.Filters, StrictFilters: c.StrictFilters, TumblingWindow: Duration(c.Tumbling), OnFailure: c.OnFailure,
+		OnDestinationFailure: c.OnDestinationFailure, Tags: m.Tags, Enabled: m.Enabled, State: m.State, Created: m.Created.UTC(), Modified: m.Modified.UTC()}
 	if c.Retries != nil {
 		v.Retries = *c.Retries
 	}

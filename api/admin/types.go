@@ -216,6 +216,15 @@ type Function struct {
 	Concurrency *int `json:"concurrency,omitempty"`
 	// Versions are the published ones, oldest first; only of a single function.
 	Versions []string `json:"versions,omitempty"`
+	// State is Active, Pending while the code is being compiled, or Failed; Update is how
+	// the last change came out: Successful, InProgress or Failed, after which the code from
+	// before goes on running.
+	State        functions.State       `json:"state,omitempty"`
+	Reason       string                `json:"reason,omitempty"`
+	Update       functions.UpdateState `json:"update,omitempty"`
+	UpdateReason string                `json:"updateReason,omitempty"`
+	Aliases      []Alias               `json:"aliases,omitempty"` // by name; only of a single function
+	Tags         map[string]string     `json:"tags,omitempty"`    // as above
 }
 
 // FunctionSpec asks for settings; what is nil stays as it is or takes its default.
@@ -345,32 +354,47 @@ type LogStreamLine struct {
 
 // Trigger describes a trigger.
 type Trigger struct {
-	Name           string         `json:"name"`
-	ID             string         `json:"id"`
-	Generation     int            `json:"generation"`
-	Stream         string         `json:"stream"`
-	StreamARN      string         `json:"streamArn"`
-	Function       string         `json:"function"`
-	Qualifier      string         `json:"qualifier,omitempty"`
-	From           string         `json:"from"`
-	BatchSize      int            `json:"batchSize"`
-	Window         Duration       `json:"window"`
-	Parallel       int            `json:"parallel"`
-	Retries        int            `json:"retries"`   // -1: for ever
-	RecordAge      Duration       `json:"recordAge"` // 0: no limit
-	Bisect         bool           `json:"bisect"`
-	PartialReplies bool           `json:"partialReplies"`
-	Backoff        Duration       `json:"backoff"`
-	SkipCorrupt    bool           `json:"skipCorrupt"`
-	Deaggregate    bool           `json:"deaggregate"`
-	Enabled        bool           `json:"enabled"`
-	State          triggers.State `json:"state"`
-	Created        time.Time      `json:"created"`
-	Modified       time.Time      `json:"modified"`
+	Name           string   `json:"name"`
+	ID             string   `json:"id"`
+	Generation     int      `json:"generation"`
+	Stream         string   `json:"stream"`
+	StreamARN      string   `json:"streamArn"`
+	Function       string   `json:"function"`
+	Qualifier      string   `json:"qualifier,omitempty"`
+	From           string   `json:"from"`
+	BatchSize      int      `json:"batchSize"`
+	Window         Duration `json:"window"`
+	Parallel       int      `json:"parallel"`
+	Retries        int      `json:"retries"`   // -1: for ever
+	RecordAge      Duration `json:"recordAge"` // 0: no limit
+	Bisect         bool     `json:"bisect"`
+	PartialReplies bool     `json:"partialReplies"`
+	Backoff        Duration `json:"backoff"`
+	SkipCorrupt    bool     `json:"skipCorrupt"`
+	Deaggregate    bool     `json:"deaggregate"`
+	// Filters are patterns of which one has to match a record; empty: all records go to the function.
+	Filters       []string `json:"filters,omitempty"`
+	StrictFilters bool     `json:"strictFilters,omitempty"`
+	// TumblingWindow is 0 without one.
+	TumblingWindow Duration `json:"tumblingWindow,omitempty"`
+	// OnFailure is where notices of discarded batches go; OnDestinationFailure is drop if one that
+	// cannot be delivered is dropped.
+	OnFailure            string            `json:"onFailure,omitempty"`
+	OnDestinationFailure string            `json:"onDestinationFailure,omitempty"`
+	Tags                 map[string]string `json:"tags,omitempty"` // given over AWS's API
+	Enabled              bool              `json:"enabled"`
+	State                triggers.State    `json:"state"`
+	Created              time.Time         `json:"created"`
+	Modified             time.Time         `json:"modified"`
 	// Problem is why the trigger does not run at all, and what to do.
 	Problem string `json:"problem,omitempty"`
+	// Trouble is what keeps it from its work though it runs, and what to do: its function is gone, its
+	// filters can match nothing, or the final invocation of a window fails.
+	Trouble string `json:"trouble,omitempty"`
 	// Outputs says what keeps what the function has emitted from its streams.
 	Outputs string `json:"outputs,omitempty"`
+	// LastResult is how the last batch came out, in AWS's words; only of a single trigger.
+	LastResult string `json:"lastResult,omitempty"`
 	// Shards only of a single trigger.
 	Shards []ShardProgress `json:"shards,omitempty"`
 }
@@ -378,6 +402,10 @@ type Trigger struct {
 // ShardProgress is where a trigger stands in one shard.
 type ShardProgress struct {
 	Shard string `json:"shard"`
+	// Position is the sequence number of the lowest record that is not resolved; empty: there is none.
+	Position string `json:"position,omitempty"`
+	// Explain says where it stands and what it waits for, in sentences, most important first.
+	Explain []string `json:"explain,omitempty"`
 	// Next is the running number of the lowest record that is not resolved,
 	// End the one the next record to arrive will get.
 	Next uint64 `json:"next"`
@@ -399,8 +427,26 @@ type ShardProgress struct {
 	Done        uint64    `json:"done"`   // records resolved by success, ever
 	Buried      uint64    `json:"buried"` // dead-lettered, ever
 	Gaps        uint64    `json:"gaps"`   // lost to retention or damage, ever
-	Ended       bool      `json:"ended,omitempty"`
-	Problem     string    `json:"problem,omitempty"` // why the shard has stopped
+	// Filtered were let through by no filter, since the server was started.
+	Filtered uint64 `json:"filtered,omitempty"`
+	// Window is the tumbling window that is open; nil: none.
+	Window  *TriggerWindow `json:"window,omitempty"`
+	Ended   bool           `json:"ended,omitempty"`
+	Problem string         `json:"problem,omitempty"` // why the shard has stopped
+}
+
+// TriggerWindow is a tumbling window of a shard that is open.
+type TriggerWindow struct {
+	Start      time.Time `json:"start"`
+	End        time.Time `json:"end"` // exclusive
+	StateBytes int       `json:"stateBytes"`
+	// Closing: its records are done, and its final invocation is what is left. Early: it ends before its time.
+	Closing bool `json:"closing,omitempty"`
+	Early   bool `json:"early,omitempty"`
+	// Attempts of the final invocation that failed, how the last one did, and when it is tried again.
+	Attempts  int       `json:"attempts,omitempty"`
+	LastError string    `json:"lastError,omitempty"`
+	RetryAt   time.Time `json:"retryAt,omitzero"`
 }
 
 // TriggerSpec asks for a trigger's settings; what is nil stays as it is or takes its default.
@@ -423,6 +469,12 @@ type TriggerSpec struct {
 	Backoff        *Duration `json:"backoff,omitempty"`
 	SkipCorrupt    *bool     `json:"skipCorrupt,omitempty"`
 	Deaggregate    *bool     `json:"deaggregate,omitempty"`
+	// Filters are all there are to be; an empty list takes them away, as empty texts do below.
+	Filters              *[]string `json:"filters,omitempty"`
+	StrictFilters        *bool     `json:"strictFilters,omitempty"`
+	TumblingWindow       *Duration `json:"tumblingWindow,omitempty"`
+	OnFailure            *string   `json:"onFailure,omitempty"`
+	OnDestinationFailure *string   `json:"onDestinationFailure,omitempty"`
 }
 
 // zeros says which settings are zero that have no such value. Only the word that
@@ -451,6 +503,11 @@ func (s TriggerSpec) apply(c *triggers.Config) {
 	set(&c.PartialReplies, s.PartialReplies)
 	set(&c.SkipCorrupt, s.SkipCorrupt)
 	set(&c.Deaggregate, s.Deaggregate)
+	set(&c.Filters, s.Filters)
+	set(&c.StrictFilters, s.StrictFilters)
+	set(&c.Tumbling, (*time.Duration)(s.TumblingWindow))
+	set(&c.OnFailure, s.OnFailure)
+	set(&c.OnDestinationFailure, s.OnDestinationFailure)
 	set(&c.Window, (*time.Duration)(s.Window))
 	set(&c.RecordAge, (*time.Duration)(s.RecordAge))
 	set(&c.Backoff, (*time.Duration)(s.Backoff))

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
 	"github.com/wasmill/wasmill/functions"
+	"github.com/wasmill/wasmill/functions/archive"
 	"github.com/wasmill/wasmill/functions/build"
 	"github.com/wasmill/wasmill/runtime"
 	"github.com/wasmill/wasmill/runtime/sandbox"
@@ -155,14 +157,16 @@ func (silent) Line(string, []byte) {}
 // that is built first.
 func (c *cli) module(ctx context.Context, from string) ([]byte, error) {
 	if from == "-" {
-		return readAll(c.in)
+		upload, err := readAll(c.in)
+		return unzipped(upload, err)
 	}
 	info, err := os.Stat(from)
 	if err != nil {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return os.ReadFile(from)
+		upload, err := os.ReadFile(from)
+		return unzipped(upload, err)
 	}
 	tmp, err := os.MkdirTemp("", "wasmill-build-")
 	if err != nil {
@@ -175,4 +179,16 @@ func (c *cli) module(ctx context.Context, from string) ([]byte, error) {
 	}
 	c.say("built %s: %s in %s", from, size(r.Size), span(r.Took))
 	return os.ReadFile(r.Out)
+}
+
+// unzipped is the module in a zip file; whatever else is left as it is.
+func unzipped(upload []byte, err error) ([]byte, error) {
+	if err != nil || !archive.Is(upload) {
+		return upload, err
+	}
+	module, err := archive.Module(upload)
+	if err != nil {
+		return nil, admin.NewError(admin.CodeCodeRefused, "%s", strings.TrimPrefix(err.Error(), functions.ErrCode.Error()+": "))
+	}
+	return module, nil
 }

@@ -169,8 +169,8 @@ func (c *cli) toError(ctx context.Context, cmd *cobra.Command, err error) *admin
 	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return admin.NewError(admin.CodeInput, "%v", p)
 	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		return usage(cmd, "%v", err)
+	if _, ok := errors.AsType[usageError](err); ok || cmd.ValidateFlagGroups() != nil {
+		return usage(cmd, "%s", plainFlag(err.Error()))
 	}
 	return admin.NewError(admin.CodeInternal, "%v", err)
 }

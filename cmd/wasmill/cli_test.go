@@ -71,9 +71,9 @@ func TestEveryCommandSpeaksJSONAndFailsWithoutAServer(t *testing.T) {
 	args := map[string]string{
 		"down": "", "stream create": "x", "stream update": "x --retention 48h", "stream ls": "", "stream get": "x", "stream put": "x --data y", "stream tail": "x", "stream rm": "x --yes",
 		"fn create": "x " + w.file("m.wasm", answers("1")), "fn update": "x --timeout 3s", "fn ls": "", "fn get": "x", "fn invoke": "x", "fn logs": "x",
-		"fn publish": "x", "fn rm": "x --yes", "trigger create": "x --stream s --fn f", "trigger ls": "", "trigger get": "x", "trigger update": "x --bisect",
+		"fn publish": "x", "fn rm": "x --yes", "fn alias set": "x a 1", "fn alias ls": "x", "fn alias rm": "x a", "fn code": "x", "trigger create": "x --stream s --fn f", "trigger ls": "", "trigger get": "x", "trigger update": "x --bisect",
 		"trigger pause": "x", "trigger resume": "x", "trigger wait": "x --drained", "trigger rm": "x --yes", "dlq ls": "", "dlq show": "x", "dlq purge": "x --yes",
-		"dlq redrive": "x", "dlq replay": "x", "dlq export": "", "trigger seek": "x --to latest",
+		"dlq redrive": "x", "dlq replay": "x", "dlq export": "", "trigger seek": "x --to latest", "trigger explain": "x", "trigger test-filter": "--trigger x --data y",
 		"shard ls": "x", "stream split": "x", "stream merge": "x 0 1", "stream scale": "x --shards 2", "stream consumers": "x",
 		"fault add": "--op PutRecords --error InternalFailure", "fault ls": "", "fault rm": "1",
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/wasmill/wasmill/internal/project"
 	"github.com/wasmill/wasmill/stream"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/filter"
 )
 
 // deployFlags are the settings of deploy, diff and dev.
@@ -151,7 +152,7 @@ func (c *cli) openJob(dir string, getenv func(string) string) (*job, error) {
 		return nil, err
 	}
 	p, err := project.Read(data, project.Words{Duration: admin.ParseDuration, Megabytes: parseMegabytes, Bytes: parseSize, Getenv: getenv, Near: admin.Nearest,
-		Place: func(text string) (stream.Position, error) { return admin.ParseFrom(text, time.Now()) }})
+		Place: func(text string) (stream.Position, error) { return admin.ParseFrom(text, time.Now()) }, Filter: soundFilter})
 	if faults, ok := errors.AsType[project.Faults](err); ok {
 		file := filepath.Join(dir, project.FileName)
 		text := faults.Error()
@@ -165,6 +166,17 @@ func (c *cli) openJob(dir string, getenv func(string) string) (*job, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	for i := range p.Triggers {
+		t := &p.Triggers[i]
+		if set, err := filter.Compile(t.Config.Filters, filter.Options{}); err == nil {
+			for _, line := range never(set, len(t.Config.Filters)) {
+				p.Warnings = append(p.Warnings, fmt.Sprintf("trigger %s: %s", t.Name, line))
+			}
+		}
+		if t.Config.OnFailure, err = destination(t.Config.OnFailure); err != nil {
+			return nil, admin.NewError(admin.CodeProjectInvalid, "%s: trigger %s: on-failure %v", filepath.Join(dir, project.FileName), t.Name, err)
+		}
 	}
 	return &job{Project: p, dir: dir}, nil
 }
@@ -266,7 +278,32 @@ func (c *cli) plan(ctx context.Context, j *job, o project.Options) (project.Plan
 	for _, w := range j.Warnings {
 		c.warn(w)
 	}
-	return project.Make(j.Project, found, o), nil
+	plan := project.Make(j.Project, found, o)
+	return plan, c.destinations(ctx, j, found)
+}
+
+// destinations asks whether the destinations of triggers are there, before anything is changed.
+// Streams that this deployment makes will be.
+func (c *cli) destinations(ctx context.Context, j *job, found project.Found) error {
+	for _, t := range j.Triggers {
+		to := t.Config.OnFailure
+		same := func(h project.Trigger) bool { return h.Name == t.Name && h.Config.OnFailure == to }
+		made := func(s project.Stream) bool { return stream.Local(s.Name).ARN() == to && s.Name != t.Config.Stream }
+		if to == "" || slices.ContainsFunc(found.Triggers, same) || slices.ContainsFunc(j.Streams, made) {
+			continue
+		}
+		err := c.server().CheckDestination(ctx, to)
+		if to == stream.Local(t.Config.Stream).ARN() {
+			err = admin.NewError(admin.CodeTriggerInvalid, "destination %s is the stream that the trigger reads", to)
+		}
+		if err != nil {
+			if e, ok := errors.AsType[*admin.Error](err); ok {
+				e.Message = fmt.Sprintf("trigger %s: %s; nothing was done", t.Name, e.Message)
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // find asks the server what it has.
@@ -290,7 +327,8 @@ func (c *cli) find(ctx context.Context, function string) (found project.Found, e
 		found.Triggers = append(found.Triggers, project.Trigger{Name: t.Name, From: t.From, Paused: &paused, Generation: t.Generation, Created: t.Created,
 			Config: triggers.Config{Function: t.Function, Qualifier: t.Qualifier, Stream: t.Stream, Position: position, BatchSize: t.BatchSize,
 				Window: time.Duration(t.Window), Parallel: t.Parallel, Retries: &t.Retries, RecordAge: time.Duration(t.RecordAge), Bisect: t.Bisect,
-				PartialReplies: t.PartialReplies, Backoff: time.Duration(t.Backoff), SkipCorrupt: t.SkipCorrupt, Deaggregate: t.Deaggregate}})
+				PartialReplies: t.PartialReplies, Backoff: time.Duration(t.Backoff), SkipCorrupt: t.SkipCorrupt, Deaggregate: t.Deaggregate,
+				Filters: t.Filters, StrictFilters: t.StrictFilters, Tumbling: time.Duration(t.TumblingWindow), OnFailure: t.OnFailure, OnDestinationFailure: t.OnDestinationFailure}})
 	}
 	streams, err := c.server().Streams(ctx)
 	if err != nil {
@@ -567,9 +605,11 @@ func functionSpec(f functions.Config) admin.FunctionSpec {
 
 func triggerSpec(t project.Trigger) admin.TriggerSpec {
 	f := t.Config
-	window, age, backoff, retries := admin.Duration(f.Window), admin.Duration(f.RecordAge), admin.Duration(f.Backoff), *f.Retries
+	window, age, backoff, tumbling, retries := admin.Duration(f.Window), admin.Duration(f.RecordAge), admin.Duration(f.Backoff), admin.Duration(f.Tumbling), *f.Retries
+	filters := notNil(f.Filters)
 	return admin.TriggerSpec{Function: &f.Function, Qualifier: &f.Qualifier, BatchSize: &f.BatchSize, Window: &window, Parallel: &f.Parallel, Retries: &retries,
-		RecordAge: &age, Bisect: &f.Bisect, PartialReplies: &f.PartialReplies, Backoff: &backoff, SkipCorrupt: &f.SkipCorrupt, Deaggregate: &f.Deaggregate}
+		RecordAge: &age, Bisect: &f.Bisect, PartialReplies: &f.PartialReplies, Backoff: &backoff, SkipCorrupt: &f.SkipCorrupt, Deaggregate: &f.Deaggregate,
+		Filters: &filters, StrictFilters: &f.StrictFilters, TumblingWindow: &tumbling, OnFailure: &f.OnFailure, OnDestinationFailure: &f.OnDestinationFailure}
 }
 
 // problemTime is how long a trigger may say that it cannot run: right after a

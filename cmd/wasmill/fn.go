@@ -18,7 +18,7 @@ import (
 
 func (c *cli) fn() *cobra.Command {
 	cmd := c.nounCommand("fn", "Functions: WebAssembly modules that run here",
-		c.fnCreate(), c.fnUpdate(), c.fnLs(), c.fnGet(), c.fnInvoke(), c.fnLogs(), c.fnPublish(), c.fnRm())
+		c.fnCreate(), c.fnUpdate(), c.fnLs(), c.fnGet(), c.fnInvoke(), c.fnLogs(), c.fnPublish(), c.fnAlias(), c.fnCode(), c.fnRm())
 	cmd.Aliases = []string{"function", "functions"}
 	return cmd
 }
@@ -135,8 +135,8 @@ func (c *cli) fnCreate() *cobra.Command {
 	var flags fnFlags
 	var ifNotExists bool
 	cmd := &cobra.Command{
-		Use: "create NAME FILE.wasm|DIR", Short: "Create a function from a module, or from a project's folder", Args: takes("NAME", "FILE.wasm|DIR"),
-		Long: help("Creates a function from a WebAssembly module, or from the folder of a project (Go, Rust, C, AssemblyScript,",
+		Use: "create NAME FILE.wasm|FILE.zip|DIR", Short: "Create a function from a module, or from a project's folder", Args: takes("NAME", "FILE.wasm|DIR"),
+		Long: help("Creates a function from a WebAssembly module, a zip file that holds one, or from the folder of a project (Go, Rust, C, AssemblyScript,",
 			"JavaScript), which is built first as `wasmill build` does. The module is checked and compiled now, never at the first call.",
 			"A FILE of - is standard input. Undo it with: wasmill fn rm NAME"),
 		Example: "  wasmill fn create enrich ./handler --timeout 30s --memory 256MB -e TABLE=orders\n  wasmill fn create enrich enrich.wasm\n  wasmill fn create index ./index --allow opensearch:9200 --concurrency 4",
@@ -202,7 +202,7 @@ func (c *cli) deploy(do func(func(admin.Progress)) (admin.Function, []string, er
 func (c *cli) fnUpdate() *cobra.Command {
 	var flags fnFlags
 	cmd := &cobra.Command{
-		Use: "update NAME [FILE.wasm|DIR]", Short: "Give a function new code, or other settings", Args: takes("NAME", "[FILE.wasm|DIR]"), ValidArgsFunction: c.names(functionNames),
+		Use: "update NAME [FILE.wasm|FILE.zip|DIR]", Short: "Give a function new code, or other settings", Args: takes("NAME", "[FILE.wasm|DIR]"), ValidArgsFunction: c.names(functionNames),
 		Long: help("Changes $LATEST: its code where a module or folder is named, and the settings that are named. Published",
 			"versions never change. Calls under way end on the old code. It prints what differs.",
 			"",
@@ -296,17 +296,42 @@ func (c *cli) fnGet() *cobra.Command {
 				return err
 			}
 			return c.done(v, func(w io.Writer) {
-				facts(w, "name", v.Name, "version", v.Version, "arn", v.ARN, "description", v.Description,
+				facts(w, "name", v.Name, "version", v.Version, "arn", v.ARN, "state", stateText(v), "description", v.Description,
 					"code", fmt.Sprintf("%s, called by %s, sha256 %s", size(v.CodeBytes), v.ABI, v.SHA256),
 					"timeout", v.Timeout, "memory", fmt.Sprintf("%d MB", v.MemoryMB), "modified", stamp(v.Modified)+"  "+ago(v.Modified),
 					"emits to", strings.Join(v.Emits, ", "), "may dial", strings.Join(v.Allow, ", "), "isolation", isolationText(v.Isolation),
-					"concurrency", concurrencyText(v.Concurrency), "published", strings.Join(v.Versions, ", "))
+					"concurrency", concurrencyText(v.Concurrency), "published", strings.Join(v.Versions, ", "),
+					"aliases", aliasesText(v.Aliases), "tags", tagsText(v.Tags))
 				printEnvironment(w, v.Environment)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&qualifier, "version", "", "a published `version` (default $LATEST)")
+	cmd.Flags().StringVar(&qualifier, "version", "", "a published `version`, or an alias (default $LATEST)")
 	return cmd
+}
+
+// stateText is what is not as usual: a function that does not run yet, or never will, and
+// new code that does not run.
+func stateText(v admin.Function) string {
+	switch {
+	case v.State == functions.Pending:
+		return "pending: its code is being compiled"
+	case v.State == functions.Failed:
+		return "failed, and does not run: " + oneLine([]byte(v.Reason))
+	case v.Update == functions.UpdateInProgress:
+		return "active; new code is being compiled"
+	case v.Update == functions.UpdateFailed:
+		return "active, on the code from before, for the new code cannot run: " + oneLine([]byte(v.UpdateReason))
+	}
+	return ""
+}
+
+func tagsText(tags map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, oneLine([]byte(name+"="+tags[name])))
+	}
+	return strings.Join(out, ", ")
 }
 
 // isolationText is what is not the default.
@@ -334,7 +359,8 @@ func (c *cli) fnLogs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "Print what a function wrote, and follow it", Args: takes("NAME"), ValidArgsFunction: c.names(functionNames),
 		Long: help("Prints the last lines a function wrote, with Lambda's START, END and REPORT lines around each call. The",
-			"server keeps 4 MB of a function. With -f --json each line is an object and the last one the envelope.",
+			"server keeps 64 MB of a function, in memory 4 MB. AWS's clients find the same as log group",
+			"/aws/lambda/NAME. With -f --json each line is an object and the last one the envelope.",
 			"--request prints all that one call wrote; -v and --json name the call of each line."),
 		Example: "  wasmill fn logs enrich -n 20\n  wasmill fn logs enrich -f\n  wasmill fn logs enrich --request ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -380,9 +406,9 @@ func (c *cli) fnLogs() *cobra.Command {
 			case c.json:
 				return c.done(map[string]any{"lines": notNil(lines)}, nil)
 			case sent == 0 && request != "":
-				c.say("nothing is kept of what function %s wrote in call %s; the server keeps 4 MB of a function, until it stops", args[0], request)
+				c.say("nothing is kept of what function %s wrote in call %s; the server keeps the last 64 MB of a function, in memory 4 MB", args[0], request)
 			case sent == 0:
-				c.say("function %s has written nothing since the server started", args[0])
+				c.say("function %s has written nothing that is kept", args[0])
 			}
 			return nil
 		},

@@ -469,7 +469,7 @@ func (c *cli) triggerSeek() *cobra.Command {
 				c.say("%s; nothing was done", seekText(plan, "would"))
 				return c.done(plan, func(w io.Writer) { seekTable(w, plan) })
 			}
-			if plan.Again+plan.Skipped > 0 {
+			if plan.Again+plan.Skipped+plan.Windows > 0 {
 				if err := c.confirm(yes, fmt.Sprintf("move trigger %s: %s", args[0], seekText(plan, "will"))); err != nil {
 					return err
 				}
@@ -504,6 +504,9 @@ func seekText(a admin.SeekAnswer, will string) string {
 			most = "up to "
 		}
 		parts = append(parts, fmt.Sprintf("%s%s %s never be delivered", most, plural(a.Skipped, "record"), will))
+	}
+	if a.Windows > 0 {
+		parts = append(parts, fmt.Sprintf("%s %s be given up with what the function has gathered in it", plural(a.Windows, "tumbling window"), will))
 	}
 	if parts == nil {
 		return "no record is delivered again or passed over"

@@ -95,8 +95,10 @@ func (c *cli) group(bare bool) func(*cobra.Command, []string) error {
 		}
 		if len(args) > 0 {
 			e := usage(cmd, "%s has no command %q", cmd.CommandPath(), args[0])
-			if ours := synonyms[args[0]]; slices.Contains(verbs, ours) {
-				return meant(e, ours, []string{ours})
+			for ours := synonyms[args[0]]; ours != ""; ours = synonyms[ours] {
+				if slices.Contains(verbs, ours) {
+					return meant(e, ours, []string{ours})
+				}
 			}
 			return meant(e, args[0], verbs)
 		}
@@ -111,6 +113,7 @@ func (c *cli) group(bare bool) func(*cobra.Command, []string) error {
 var synonyms = map[string]string{
 	"list": "ls", "delete": "rm", "remove": "rm", "describe": "get", "info": "get", "inspect": "get", "add": "create", "new": "create",
 	"edit": "update", "stop": "pause", "start": "resume", "call": "invoke", "run": "invoke", "read": "tail", "cat": "tail", "write": "put",
+	"create": "set",
 }
 
 func flagError(cmd *cobra.Command, err error) error {
@@ -150,6 +153,10 @@ var flagText = regexp.MustCompile(`(?s)^invalid argument "(.*)" for "(.*)" flag:
 
 // plainFlag says what is wrong with a flag's value as we would, not as Go does.
 func plainFlag(text string) string {
+	if _, set, ok := strings.Cut(text, "none of the others can be; ["); ok {
+		names := strings.Fields(strings.TrimSuffix(set, "] were all set"))
+		return "--" + strings.Join(names, " and --") + ": want one of them"
+	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		return name + " needs a value"
 	}

@@ -233,7 +233,7 @@ func (c *cli) streamRm() *cobra.Command {
 		},
 	}
 	removal(cmd, &yes, &ignore)
-	cmd.Flags().BoolVar(&force, "force", false, "also where a trigger reads it")
+	cmd.Flags().BoolVar(&force, "force", false, "also where a trigger reads it, or tells it of discarded batches")
 	return cmd
 }
 

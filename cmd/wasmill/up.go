@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/internal/s3"
 	"github.com/wasmill/wasmill/server"
 )
 
@@ -29,11 +31,11 @@ const noNATS = "a user outgrows one machine by pointing the same binary at a NAT
 const grace = 10 * time.Second
 
 type upFlags struct {
-	data, listen, durability, nats, runDir, logLevel, upstream string
-	memory, detach, allowReset, limits                         bool
-	stateDelay                                                 durationFlag
-	allowHosts                                                 []string
-	maxMemory, reserve, maxDisk                                sizeFlag
+	data, listen, durability, nats, runDir, logLevel, upstream, s3 string
+	memory, detach, allowReset, limits                             bool
+	stateDelay                                                     durationFlag
+	allowHosts, files                                              []string
+	maxMemory, reserve, maxDisk                                    sizeFlag
 }
 
 func (c *cli) up() *cobra.Command {
@@ -50,7 +52,7 @@ func (c *cli) up() *cobra.Command {
 			"Each setting is also a variable: WASMILL_DATA, WASMILL_MEMORY, WASMILL_LISTEN, WASMILL_DISK_RESERVE, …"),
 		Example: help("  wasmill up", "  wasmill up --memory --listen :0", "  wasmill up --detach --data ./data && wasmill down"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "max-disk", "durability", "allow-reset", "log-level", "upstream", "state-delay", "aws-limits"} {
+			for _, name := range []string{"data", "memory", "max-memory", "listen", "allow-host", "disk-reserve", "max-disk", "durability", "allow-reset", "log-level", "upstream", "state-delay", "aws-limits", "s3", "file-destinations"} {
 				if (name == "data" || name == "max-disk") && cmd.Flags().Changed("memory") {
 					continue // --memory outranks WASMILL_DATA and WASMILL_MAX_DISK
 				}
@@ -79,6 +81,8 @@ func (c *cli) up() *cobra.Command {
 	f.StringVar(&o.upstream, "upstream", "", "`URL` of another emulator that gets the AWS requests for services which wasmill does not have")
 	f.BoolVar(&o.limits, "aws-limits", false, "apply AWS's quotas per shard: 1 MB or 1,000 records/s in, 2 MB or 5 reads/s out")
 	f.Var(&o.stateDelay, "state-delay", "how long streams show CREATING, UPDATING and DELETING, as on AWS (default not at all)")
+	f.StringVar(&o.s3, "s3", "", "`URL` of the S3 service for functions' code and destinations; credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	f.StringSliceVar(&o.files, "file-destinations", nil, "a `directory` that triggers may keep notices of discarded batches in (--on-failure file:///…); repeatable")
 	f.StringVar(&o.nats, "nats", "", "")
 	f.StringVar(&o.runDir, "run-dir", "", "")
 	f.MarkHidden("nats")
@@ -116,6 +120,19 @@ func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
 	if u, err := url.Parse(o.upstream); o.upstream != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		return usage(cmd, "--upstream %q: want a URL such as http://localhost:4567", o.upstream)
 	}
+	if u, err := url.Parse(o.s3); o.s3 != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "") {
+		return usage(cmd, "--s3 %q: want a URL such as http://localhost:9000 or https://s3.eu-west-1.amazonaws.com", o.s3)
+	}
+	for i, dir := range o.files {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		if info, err := os.Stat(abs); err != nil || !info.IsDir() {
+			return usage(cmd, "--file-destinations %q: want a directory that exists", dir)
+		}
+		o.files[i] = abs
+	}
 	var level slog.Level
 	if o.logLevel == "" {
 		o.logLevel = "warn"
@@ -152,6 +169,12 @@ func (c *cli) runUp(cmd *cobra.Command, o upFlags) error {
 	return c.serve(cmd.Context(), o, level)
 }
 
+// s3Options are the endpoint, with what the AWS CLI's variables say.
+func s3Options(endpoint string) s3.Options {
+	return s3.Options{Endpoint: endpoint, Region: cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
+		AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN")}
+}
+
 // serve runs the server until ctx ends or somebody stops it.
 func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 	runDir := o.runDir
@@ -165,7 +188,7 @@ func (c *cli) serve(ctx context.Context, o upFlags, level slog.Level) error {
 	}
 	s, err := server.Start(ctx, server.Config{Data: o.data, Memory: o.memory, MaxMemory: int64(o.maxMemory), Listen: o.listen, Reserve: int64(o.reserve), MaxDisk: int64(o.maxDisk),
 		Relaxed: o.durability == "os", AllowReset: o.allowReset || o.memory, AllowHosts: o.allowHosts, Version: version,
-		Upstream: o.upstream, Limits: o.limits, StateDelay: time.Duration(o.stateDelay), StateFile: file, Logger: logger})
+		Upstream: o.upstream, Limits: o.limits, StateDelay: time.Duration(o.stateDelay), S3: s3Options(o.s3), FileDestinations: o.files, StateFile: file, Logger: logger})
 	if err != nil {
 		return c.startError(ctx, err, o)
 	}
@@ -342,6 +365,12 @@ func (c *cli) detach(ctx context.Context, o upFlags) error {
 	}
 	if o.stateDelay != 0 {
 		args = append(args, "--state-delay", time.Duration(o.stateDelay).String())
+	}
+	if o.s3 != "" {
+		args = append(args, "--s3", o.s3)
+	}
+	for _, dir := range o.files {
+		args = append(args, "--file-destinations", dir)
 	}
 	for _, name := range o.allowHosts {
 		args = append(args, "--allow-host", name)

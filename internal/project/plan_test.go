@@ -247,6 +247,12 @@ func TestPlans(t *testing.T) {
 			"- trigger old: not in wasmill.toml\n+ trigger new: stream quakes, from trim-horizon"},
 		{"what is on is said", "[[trigger]]\nstream = \"s\"\nbisect = true\nretries = 2\npaused = true\n", func(m *model) { m.triggers = nil }, Options{},
 			"+ trigger quakes: stream s, from trim-horizon, retries 2, bisect on, paused at first"},
+		{"filters and windows", base + "filters = ['p', 'q']\ntumbling-window = '1m'\non-failure = 'file:///f'\n", func(m *model) {
+			c := &m.triggers[0].Config
+			c.Filters, c.StrictFilters, c.Tumbling, c.OnFailure, c.OnDestinationFailure = []string{"o"}, true, time.Second, "arn:aws:s3:::b", triggers.Drop
+		}, Options{},
+			"~ trigger quakes: filters o -> p or q, strict-filters true -> false, tumbling-window 1s -> 1m, on-failure arn:aws:s3:::b -> file:///f, on-destination-failure drop -> retry"},
+		{"filters that are left out go", base, func(m *model) { m.triggers[0].Config.Filters = []string{"o"} }, Options{}, "~ trigger quakes: filters o -> none"},
 	}
 	for _, tt := range tests {
 		p := quakes(t, tt.file)

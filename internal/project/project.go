@@ -87,6 +87,8 @@ type Words struct {
 	Megabytes func(text string) (int, error)
 	Bytes     func(text string) (int64, error)
 	Place     func(text string) (stream.Position, error)
+	// Filter says what is wrong with a trigger's filter pattern, if something is.
+	Filter func(pattern string, strict bool) error
 	// Getenv returns a variable of whoever deploys; empty: not set.
 	Getenv func(name string) string
 	// Near picks those of names that a person who typed name may have meant.

@@ -258,6 +258,44 @@ func (r *reader) complete(p *Project) {
 	}
 }
 
+// together checks settings of a trigger that depend on each other.
+func (r *reader) together(base string, c triggers.Config) {
+	for i, pattern := range c.Filters {
+		if err := r.words.Filter(pattern, c.StrictFilters); err != nil {
+			r.bad(fmt.Sprintf("%s[%d]", join(base, "filters"), i), "filters: %v", err)
+		}
+	}
+	if c.Tumbling%time.Second != 0 {
+		r.bad(join(base, "tumbling-window"), "tumbling-window %q: want whole seconds", span(c.Tumbling))
+	}
+	if c.Tumbling > 0 && c.Parallel > 1 {
+		r.bad(join(base, "parallel"), "parallel: a trigger with a tumbling-window has 1")
+	}
+}
+
+// patterns takes a list of filter patterns.
+func (r *reader) patterns(to *[]string) setting {
+	return func(at string, v any) {
+		list, ok := v.([]any)
+		if !ok {
+			r.bad(at, `filters: want a list of patterns, like ['{"data": {"type": ["order"]}}']`)
+			return
+		}
+		for i, one := range list {
+			pattern, ok := one.(string)
+			if !ok {
+				r.bad(fmt.Sprintf("%s[%d]", at, i), `filters: want each pattern as text in single quotes, like '{"data": {"type": ["order"]}}'`)
+				*to = nil
+				return
+			}
+			*to = append(*to, pattern)
+		}
+		if n := len(*to); n > triggers.MaxFilters {
+			r.bad(at, "filters: %d patterns, want at most %d", n, triggers.MaxFilters)
+		}
+	}
+}
+
 // source takes a folder or a .wasm file.
 func (r *reader) source(to *string) setting {
 	return func(at string, v any) {
@@ -489,12 +527,26 @@ func (r *reader) trigger(base string, table map[string]any) Trigger {
 		"backoff":         r.duration(&c.Backoff, false, time.Millisecond, triggers.MaxBackoff),
 		"skip-corrupt":    r.yes(&c.SkipCorrupt),
 		"deaggregate":     r.yes(&c.Deaggregate),
+		"filters":         r.patterns(&c.Filters),
+		"strict-filters":  r.yes(&c.StrictFilters),
+		"tumbling-window": r.duration(&c.Tumbling, true, 0, triggers.MaxTumbling),
+		"on-failure":      r.text(&c.OnFailure),
+		"on-destination-failure": func(at string, v any) {
+			switch v {
+			case "retry":
+			case triggers.Drop:
+				c.OnDestinationFailure = triggers.Drop
+			default:
+				r.bad(at, `on-destination-failure: want "retry", for ever, or %q`, triggers.Drop)
+			}
+		},
 		"paused": func(at string, v any) {
 			r.yes(&paused)(at, v)
 			t.Paused = &paused
 		},
 	})
 	c.Retries = &retries
+	r.together(base, *c)
 	if _, said := table["stream"]; !said {
 		r.bad(base, `a trigger needs a stream: stream = "NAME"`)
 	}

@@ -19,6 +19,12 @@ import (
 // words are like the command line's, as far as the tests need.
 func words() Words {
 	return Words{
+		Filter: func(pattern string, strict bool) error {
+			if strings.Contains(pattern, "bad") || strict && strings.Contains(pattern, "wildcard") {
+				return fmt.Errorf("%q is no pattern", pattern)
+			}
+			return nil
+		},
 		Duration: func(s string) (time.Duration, error) {
 			if days, ok := strings.CutSuffix(s, "d"); ok {
 				n, err := strconv.Atoi(days)
@@ -115,6 +121,15 @@ backoff = "1ms"
 skip-corrupt = true
 deaggregate = true
 paused = false
+filters = ['{"data":{"type":["quake"]}}', """
+{"partitionKey":["a"]}"""]
+strict-filters = true
+on-failure = "file:///failures"
+on-destination-failure = "drop"
+[[trigger]]
+stream = "spare"
+tumbling-window = "15m"
+on-destination-failure = "retry"
 
 [[stream]]
 name = "quakes"
@@ -143,7 +158,12 @@ max-bytes = 0
 			}()},
 			{Name: "again", From: "latest", Paused: &no, Config: triggers.Config{Function: "quakes", Stream: "audit", Position: stream.Position{Kind: stream.Latest},
 				BatchSize: 500, Window: 2 * time.Second, Parallel: 4, Retries: &none, RecordAge: 7 * 24 * time.Hour, Bisect: true, PartialReplies: true,
-				Backoff: time.Millisecond, SkipCorrupt: true, Deaggregate: true}},
+				Backoff: time.Millisecond, SkipCorrupt: true, Deaggregate: true, Filters: []string{`{"data":{"type":["quake"]}}`, `{"partitionKey":["a"]}`}, StrictFilters: true,
+				OnFailure: "file:///failures", OnDestinationFailure: "drop"}},
+			{Name: "quakes-spare", From: "trim-horizon", Config: func() triggers.Config {
+				c := triggers.Config{Function: "quakes", Stream: "spare", Position: stream.Position{Kind: stream.TrimHorizon}, Tumbling: 15 * time.Minute}.WithDefaults()
+				return c
+			}()},
 		},
 		// Those named elsewhere are made too.
 		Streams: []Stream{{Name: "quakes", Shards: 4, Retention: 7 * 24 * time.Hour, MaxBytes: &most, RecordBytes: 2 << 20}, {Name: "spare", Mode: stream.OnDemand, MaxBytes: &unlimited}, {Name: "audit"}, {Name: "alerts"}},
@@ -227,6 +247,38 @@ from = "at:1"
 			`11:1: trigger name "-": want 1 to 64`,
 			`14:1: from "at:1": want trim-horizon, latest or a time`,
 		}},
+		{"of filters and windows", `function = "f"
+[[trigger]]
+stream = "s"
+filters = ["fine", "bad"]
+[[trigger]]
+stream = "t"
+filters = "fine"
+tumbling-window = "901s"
+on-destination-failure = "maybe"
+[[trigger]]
+stream = "u"
+filters = ["fine", 1]
+tumbling-window = "1500ms"
+on-failure = 1
+[[trigger]]
+stream = "v"
+strict-filters = true
+filters = ["a wildcard", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"]
+tumbling-window = "1m"
+parallel = 2
+`, []string{
+			`4:20: filters: "bad" is no pattern`,
+			`7:1: filters: want a list of patterns`,
+			`8:1: tumbling-window "901s": want 0s to 15m`,
+			`9:1: on-destination-failure: want "retry", for ever, or "drop"`,
+			`12:20: filters: want each pattern as text in single quotes`,
+			`13:1: tumbling-window "1.5s": want whole seconds`,
+			`14:1: on-failure: want text in quotes`,
+			`18:1: filters: 11 patterns, want at most 10`,
+			`18:12: filters: "a wildcard" is no pattern`,
+			`20:1: parallel: a trigger with a tumbling-window has 1`,
+		}},
 		{"one stream twice", "function = \"f\"\n[[trigger]]\nstream = \"s\"\n[[trigger]]\nstream = \"s\"\n[[stream]]\nname = \"x\"\n[[stream]]\nname = \"x\"\n", []string{
 			`4:3: two triggers read stream s`, `8:3: [[stream]] x stands twice`}},
 		{"one name twice", "function = \"f\"\n[[trigger]]\nname = \"t\"\nstream = \"s\"\n[[trigger]]\nname = \"t\"\nstream = \"u\"\n", []string{`5:3: two triggers are named t`}},
@@ -288,6 +340,7 @@ func TestTheFileOfInitIsReadAsItIsWithAllItsSettingsAndWithoutThem(t *testing.T)
 	// Every default that is shown is the default.
 	full.Function.Config.Allow, full.Function.Config.Concurrency = nil, nil // there is no default to show
 	full.Function.Config.Environment, full.Function.Config.Emits, full.Triggers[0].Paused, full.Streams = nil, nil, nil, nil
+	full.Triggers[0].Config.Filters, full.Triggers[0].Config.OnFailure = nil, ""
 	p.Streams = nil
 	if !reflect.DeepEqual(full, p) {
 		t.Errorf("the defaults shown are not the defaults:\n%+v\n%+v", full, p)

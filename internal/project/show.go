@@ -224,6 +224,11 @@ func triggerChanges(from, to triggers.Config) []Change {
 	d.add("backoff", span(from.Backoff), span(to.Backoff))
 	d.add("deaggregate", strconv.FormatBool(from.Deaggregate), strconv.FormatBool(to.Deaggregate))
 	d.add("skip-corrupt", strconv.FormatBool(from.SkipCorrupt), strconv.FormatBool(to.SkipCorrupt))
+	d.add("filters", strings.Join(from.Filters, " or "), strings.Join(to.Filters, " or "))
+	d.add("strict-filters", strconv.FormatBool(from.StrictFilters), strconv.FormatBool(to.StrictFilters))
+	d.add("tumbling-window", span(from.Tumbling), span(to.Tumbling))
+	d.add("on-failure", from.OnFailure, to.OnFailure)
+	d.add("on-destination-failure", cmp.Or(from.OnDestinationFailure, "retry"), cmp.Or(to.OnDestinationFailure, "retry"))
 	return d
 }
 

@@ -68,6 +68,11 @@ bisect = true              # halve a failing batch, so that a poisoned record en
 %s let the function name the records that failed (ReportBatchItemFailures)
 # backoff = "500ms"        # first wait before the same batch is tried again, doubling to 60s
 # deaggregate = false      # unpack records that the Kinesis Producer Library has packed into one
+# filters = ['{"data": {"type": ["order"]}}'] # records that go to the function, as AWS's FilterCriteria; one has to match
+# strict-filters = false   # refuse filters that AWS does not support in event source mappings
+# tumbling-window = "0s"   # hand records over in windows of so long, with a state, whole seconds to 15m; with parallel = 1
+# on-failure = "failures"  # tell a stream (or ARN of a bucket, or file:///DIR) of batches that are given up
+# on-destination-failure = "retry" # for ever, or "drop"
 # skip-corrupt = false     # pass records damaged on disk as a counted gap
 # paused = false           # left out: as whoever paused or resumed it by hand wants it
 

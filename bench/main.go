@@ -86,6 +86,8 @@ func run() int {
 		{"latency.idle", "ms", latency},
 		{"start", "ms", start},
 		{"kinesis", "", kinesisWire},
+		{"filter", "", filters},
+		{"invoke", "ms", invokeWire},
 	}
 	out, failed, ran := json.NewEncoder(os.Stdout), 0, 0
 	out.SetEscapeHTML(false)

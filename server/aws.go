@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func front(ours, aws http.Handler, hosts admin.Hosts) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/_wasmill/"), strings.HasPrefix(r.URL.Path, "/_localstack/"),
-			r.Method == http.MethodGet && r.Header.Get("Authorization") == "" && r.URL.RawQuery == "":
+			r.Method == http.MethodGet && r.Header.Get("Authorization") == "" && r.URL.RawQuery == "" && !restPath.MatchString(r.URL.Path):
 			// What no AWS client asks comes from a person.
 			ours.ServeHTTP(w, r)
 		case !hosts.Allows(r.Host):
@@ -32,6 +33,9 @@ func front(ours, aws http.Handler, hosts admin.Hosts) http.Handler {
 		}
 	})
 }
+
+// restPath is how AWS's REST services begin their paths: with a version.
+var restPath = regexp.MustCompile(`\A/20\d\d-\d\d-\d\d/`)
 
 // allowsOrigin says whether a page may call, if one does. A browser names its origin except
 // where it only fetches: an image of another site's page is such a call, and an upstream may

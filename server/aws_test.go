@@ -24,6 +24,9 @@ func TestWebPagesReachAWSsFaceFromThisMachineOnly(t *testing.T) {
 	}{
 		{"a program", "POST", "/", "localhost:4566", nil, 418},
 		{"a program that reads", "GET", signed, "localhost:4566", nil, 418},
+		{"curl that reads functions", "GET", "/2015-03-31/functions", "localhost:4566", nil, 418},
+		{"somebody who looks for a page of ours", "GET", "/functions", "localhost:4566", nil, 404},
+		{"a page of another site that reads functions", "GET", "/2015-03-31/functions", "localhost:4566", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
 		{"a page of this machine", "POST", "/", "localhost:4566", map[string]string{"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, 418},
 		{"one that calls by address", "POST", "/", "127.0.0.1:4566", map[string]string{"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"}, 418},
 		{"an image of a page of this machine", "GET", signed, "localhost:4566", map[string]string{"Sec-Fetch-Site": "same-site"}, 418},

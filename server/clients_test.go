@@ -104,7 +104,7 @@ func TestTheAWSCLITailsAStreamThroughASplit(t *testing.T) {
 		says []string // between them the CLI's second version tells of its retries
 	}{
 		{[]string{"kinesis", "describe-stream", "--stream-name", "tailed", "--region", "eu-west-1"}, []string{"(ResourceNotFoundException) when calling the DescribeStream operation", ": Stream tailed under account 000000000000 not found."}},
-		{[]string{"s3", "ls"}, []string{"wasmill has no service for s3, only kinesis: start it with wasmill up --upstream URL"}},
+		{[]string{"s3", "ls"}, []string{"wasmill has no service for s3, only "}},
 	} {
 		out, said, ok := c.try(tt.args...)
 		for _, want := range tt.says {

@@ -74,36 +74,6 @@ func (f streamFace) Stats(ctx context.Context, ref stream.Ref) ([]admin.ShardSta
 	return out, err
 }
 
-type logFace struct{ pool *pool.Pool }
-
-func (f logFace) Tail(function string, n int) []admin.LogLine {
-	lines := f.pool.Logs(function).Tail(n)
-	out := make([]admin.LogLine, len(lines))
-	for i, l := range lines {
-		out[i] = viewLine(l)
-	}
-	return out
-}
-
-func (f logFace) Follow(ctx context.Context, function string, n int) <-chan admin.LogLine {
-	out := make(chan admin.LogLine) // this goroutine sends and closes
-	go func() {
-		defer close(out)
-		for l := range f.pool.Logs(function).FollowTail(ctx, n) {
-			select {
-			case out <- viewLine(l):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
-}
-
-func viewLine(l pool.LogLine) admin.LogLine {
-	return admin.LogLine{Time: l.Time.UTC(), RequestID: l.RequestID, Line: strings.ToValidUTF8(l.Text, "\ufffd")}
-}
-
 type triggerFace struct{ *poll.Manager }
 
 func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStatus, error) {
@@ -113,8 +83,12 @@ func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStat
 	}
 	out := make([]admin.ShardProgress, len(st.Shards))
 	for i, s := range st.Shards {
-		p := admin.ShardProgress{Shard: s.Shard, Next: s.Next, End: s.Tip, Lag: s.Lag, LagAge: admin.Duration(s.Age.Truncate(time.Millisecond)),
-			Done: s.Done, Buried: s.Buried, Gaps: s.Gaps, Ended: s.Ended, Problem: s.Problem}
+		p := admin.ShardProgress{Shard: s.Shard, Position: s.Position, Explain: s.Explain, Next: s.Next, End: s.Tip, Lag: s.Lag, LagAge: admin.Duration(s.Age.Truncate(time.Millisecond)),
+			Done: s.Done, Buried: s.Buried, Gaps: s.Gaps, Filtered: s.Filtered, Ended: s.Ended, Problem: s.Problem}
+		if w := s.Window; w != nil {
+			p.Window = &admin.TriggerWindow{Start: w.Start, End: w.End, StateBytes: w.StateBytes, Closing: w.State != "", Early: w.Early,
+				Attempts: w.Attempts, LastError: strings.TrimPrefix(w.LastError.Type+": "+w.LastError.Message, ": "), RetryAt: w.Until}
+		}
 		if p.Problem == "" {
 			p.Problem = st.Problem
 		}
@@ -132,6 +106,9 @@ func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStat
 					p.LastError = strings.TrimPrefix(last.Type+": "+last.Message, ": ")
 				}
 			}
+			if w := m.Window; w != nil && w.State != "" {
+				open(w.Attempts, w.State, w.Until, w.LastError)
+			}
 			for _, r := range m.Redrives {
 				open(r.Attempts, r.State, r.Until, r.LastError)
 			}
@@ -141,7 +118,7 @@ func (f triggerFace) Status(ctx context.Context, name string) (admin.TriggerStat
 		}
 		out[i] = p
 	}
-	return admin.TriggerStatus{Problem: st.Problem, Outputs: st.Outputs, Shards: out}, nil
+	return admin.TriggerStatus{Problem: st.Problem, Outputs: st.Outputs, LastResult: st.LastResult, Shards: out}, nil
 }
 
 func (f triggerFace) Redrive(ctx context.Context, name string, letters []dlq.Letter, rate float64, report func(admin.Redriven)) error {
@@ -255,18 +232,4 @@ func rooms(nd *natsd.Server, streams *natsstream.Store) func() []telemetry.Room 
 		}
 		return all
 	}
-}
-
-func observeInvocations(t *telemetry.Telemetry) pool.Observer {
-	return pool.Observer{
-		Started: func(_ *runtime.Invocation, v functions.Version) { t.Running(v.Function, 1) },
-		Ended: func(_ *runtime.Invocation, r *runtime.Result) {
-			t.Running(r.Version.Function, -1)
-			t.Invoked(r.Version.Function, *r)
-		},
-	}
-}
-
-func observeTriggers(t *telemetry.Telemetry) poll.Observer {
-	return poll.Observer{Polled: t.Polled, Invoked: t.Delivered, Failed: t.Failed, Dropped: t.Buried, Iterator: t.Iterator, Invoking: t.Batch, Lost: t.Lost}
 }

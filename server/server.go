@@ -19,14 +19,20 @@ import (
 	"time"
 
 	"github.com/wasmill/wasmill/api/admin"
+	"github.com/wasmill/wasmill/api/cloudwatch"
+	"github.com/wasmill/wasmill/api/iam"
 	"github.com/wasmill/wasmill/api/kinesis"
+	"github.com/wasmill/wasmill/api/lambda"
+	cloudwatchlogs "github.com/wasmill/wasmill/api/logs"
 	"github.com/wasmill/wasmill/api/wire"
 	"github.com/wasmill/wasmill/dlq/morgue"
+	functionlogs "github.com/wasmill/wasmill/functions/logs"
 	"github.com/wasmill/wasmill/functions/store"
 	"github.com/wasmill/wasmill/internal/history"
 	"github.com/wasmill/wasmill/internal/kv"
 	"github.com/wasmill/wasmill/internal/log"
 	"github.com/wasmill/wasmill/internal/natsd"
+	"github.com/wasmill/wasmill/internal/s3"
 	"github.com/wasmill/wasmill/runtime/door"
 	"github.com/wasmill/wasmill/runtime/pool"
 	"github.com/wasmill/wasmill/runtime/sandbox"
@@ -35,6 +41,7 @@ import (
 	"github.com/wasmill/wasmill/stream/ondemand"
 	"github.com/wasmill/wasmill/telemetry"
 	"github.com/wasmill/wasmill/triggers"
+	"github.com/wasmill/wasmill/triggers/destination"
 	"github.com/wasmill/wasmill/triggers/journal"
 	"github.com/wasmill/wasmill/triggers/poll"
 	"github.com/wasmill/wasmill/triggers/relay"
@@ -70,6 +77,11 @@ type Config struct {
 	StateDelay time.Duration
 	// Limits applies AWS's quotas per shard.
 	Limits bool
+	// S3 is where functions' code may be read from, and triggers may have a destination.
+	// Without an endpoint there is none.
+	S3 s3.Options
+	// FileDestinations are directories that triggers may have destinations in.
+	FileDestinations []string
 	// AllowReset opens POST /_wasmill/reset.
 	AllowReset bool
 	// Version is wasmill's own, for those who ask.
@@ -179,6 +191,17 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 		return err
 	}
 	s.stop.add("store", nd.Close)
+	records, err := functionlogs.Open(functionlogs.Options{Dir: s.dir("logs"), Admit: func(n int) error { return nd.Admit(natsd.Data, n) }, Bytes: logBytes(c.MaxDisk), Logger: component("function logs")})
+	if err != nil {
+		return err
+	}
+	s.stop.add("function logs", records.Close)
+	series, err := telemetry.OpenSeries(telemetry.SeriesOptions{Dir: s.dir("metrics"), Admit: func(n int) error { return nd.Admit(natsd.Data, n) }, Logger: component("metrics")})
+	if err != nil {
+		return err
+	}
+	s.stop.add("metrics", series.Close)
+	meters.Feed(series)
 	logs := log.New(nd, log.Options{Logger: component("log")})
 	s.stop.add("logs", logs.Close)
 	var confirmed atomic.Pointer[relay.Relay] // set once there is one
@@ -224,6 +247,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
+	s.run("compiling", component("functions"), registry.Run)
 	journals := journal.Open(nd, journal.Options{Logger: component("journal")})
 	mappings, err := kv.Open[triggers.Mapping](ctx, nd, "triggers")
 	if err != nil {
@@ -231,17 +255,26 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	}
 
 	// 3: engine
-	runner := pool.New(registry, engine, pool.Options{ProcessBytes: processBytes, Logger: component("pool"), Observer: observeInvocations(meters)})
+	runner := pool.New(registry, engine, pool.Options{ProcessBytes: processBytes, Logs: records, Logger: component("pool"), Observer: observeInvocations(meters)})
 	s.stop.add("functions", runner.Close)
 	registry.Watch(runner.Changed)
 	letters, err := morgue.Open(ctx, nd, journals)
 	if err != nil {
 		return err
 	}
+	objects, err := s3.New(c.S3)
+	if err != nil {
+		return err
+	}
+	destinations, err := destination.New(destination.Options{Streams: meteredStreams{streams, meters}, Objects: objects, Directories: c.FileDestinations})
+	if err != nil {
+		return err
+	}
 	carrier := relay.New(nd, journals, letters, streams, component("relay"))
+	carrier.Notify(destinations, observeNotices(meters))
 	confirmed.Store(carrier)
 	s.run("relay", component("relay"), carrier.Run)
-	mill := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: runner, Relay: carrier, Letters: letters, Functions: registry,
+	mill := poll.New(poll.Deps{Streams: streams, Journals: journals, Mappings: mappings, Invoker: runner, Relay: carrier, Letters: letters, Functions: registry, Destinations: destinations,
 		History: events, Observer: observeTriggers(meters), Logger: component("triggers")})
 	if err := mill.Start(ctx); err != nil {
 		return err
@@ -275,17 +308,33 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 	if c.Limits {
 		limits = &kinesis.Limits{}
 	}
-	face := wire.Options{
-		Services: []*wire.Service{kinesis.New(kinesis.Deps{Streams: meteredStreams{streams, meters}, Limits: limits, Faults: faults, StateDelay: c.StateDelay, Secret: key, Logger: component("kinesis")})},
-		Faults:   faults, Closing: s.ending, Logger: component("aws"),
+	entities, err := kv.Open[iam.Entity](ctx, nd, "iam")
+	if err != nil {
+		return err
 	}
+	identities := iam.NewStore(entities)
+	data := kinesis.New(kinesis.Deps{Streams: meteredStreams{streams, meters}, Limits: limits, Faults: faults, StateDelay: c.StateDelay, Secret: key, Logger: component("kinesis")})
+	services := func(inner bool) []*wire.Service {
+		first := data
+		if inner {
+			first = kinesis.ForFunctions(data)
+		}
+		all := []*wire.Service{
+			first,
+			lambda.New(lambda.Deps{Functions: registry, Invoker: runner, Mappings: mill, Streams: streams, Objects: objects, Endpoint: s.Endpoint(), Inner: inner, Logger: component("lambda")}),
+			cloudwatchlogs.New(cloudwatchlogs.Deps{Store: records, Inner: inner, Logger: component("logs")}),
+			cloudwatch.New(cloudwatch.Deps{Series: series, Inner: inner, Logger: component("cloudwatch")}),
+		}
+		return append(all, iam.New(iam.Deps{Store: identities, Inner: inner})...)
+	}
+	face := wire.Options{Services: services(true), Caller: out.Caller, Faults: faults, Closing: s.ending, Logger: component("aws")}
 	// What another emulator serves may be a way out of the sandbox: functions dial it if
-	// they are allowed to.
+	// they are allowed to. Nor may they change what runs, or where.
 	within, err := wire.New(face)
 	if err != nil {
 		return err
 	}
-	face.Upstream = c.Upstream
+	face.Services, face.Caller, face.Upstream = services(false), nil, c.Upstream
 	aws, err := wire.New(face)
 	if err != nil {
 		return err
@@ -298,6 +347,23 @@ func (s *Server) build(ctx context.Context, ln net.Listener) error {
 // processBytes is what a process of the sandbox takes beside its guests: 27 MB with a
 // Go function of 4 MB loaded, less with a small one.
 const processBytes = 24 << 20
+
+// dir is a directory of the server's beside its store; empty in memory.
+func (s *Server) dir(name string) string {
+	if s.config.Memory {
+		return ""
+	}
+	return filepath.Join(s.config.Data, name)
+}
+
+// logBytes is how much function logs may take, where the disk's share is limited: a tenth of
+// that; 0 leaves it at the default.
+func logBytes(most int64) int64 {
+	if share := most / 10; most > 0 && share < 1<<30 {
+		return share
+	}
+	return 0
+}
 
 // hosts are the names to be called by. A name to listen on is one of them.
 func (s *Server) hosts() admin.Hosts {

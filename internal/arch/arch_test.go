@@ -22,17 +22,17 @@ const module = "github.com/wasmill/wasmill/"
 // second user or a floor of its own, so it has to be entered here.
 var floors = map[string]int{
 	// 0 words: types and errors, on the standard library alone
-	"stream": 0, "functions": 0, "functions/emit": 0, "runtime": 0, "triggers": 0, "dlq": 0, "internal/history": 0,
+	"stream": 0, "functions": 0, "functions/emit": 0, "functions/archive": 0, "runtime": 0, "triggers": 0, "dlq": 0, "internal/history": 0,
 	// 1 matter: what touches disk, NATS or WASM
 	"internal/natsd": 1, "internal/log": 1, "internal/kv": 1, "stream/natsstream": 1, "triggers/journal": 1,
 	"dlq/store": 1, "internal/ledger": 1,
-	"functions/store": 1, "runtime/wasm": 1, "runtime/module": 1, "runtime/door": 1, "runtime/sandbox": 1,
+	"functions/store": 1, "functions/logs": 1, "internal/s3": 1, "runtime/wasm": 1, "runtime/module": 1, "runtime/door": 1, "runtime/sandbox": 1,
 	// 2 rules: pure
-	"triggers/shard": 2, "triggers/batch": 2, "scaler": 2, "internal/project": 2,
+	"triggers/shard": 2, "triggers/batch": 2, "triggers/filter": 2, "scaler": 2, "internal/project": 2,
 	// 3 engine
-	"triggers/poll": 3, "stream/ondemand": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "functions/build/quickjs": 2, "samples": 2, "telemetry": 3,
+	"triggers/poll": 3, "triggers/destination": 3, "stream/ondemand": 3, "runtime/pool": 3, "triggers/relay": 3, "dlq/morgue": 3, "functions/build": 3, "functions/build/quickjs": 2, "samples": 2, "telemetry": 3,
 	// 4 face
-	"api/admin": 4, "api/wire": 4, "api/kinesis": 4,
+	"api/admin": 4, "api/wire": 4, "api/kinesis": 4, "api/lambda": 4, "api/iam": 4, "api/logs": 4, "api/cloudwatch": 4,
 	// 5 wiring
 	"server": 5,
 	// 6 street
@@ -67,6 +67,13 @@ var beside = map[string]string{
 	"triggers/poll -> triggers/relay":            "a mapping drained means its dead letters are visible",
 	"triggers/poll -> dlq/morgue":                "as above",
 	"api/kinesis -> api/wire":                    "services stand on the wire's protocols",
+	"api/lambda -> api/wire":                     "as above",
+	"api/iam -> api/wire":                        "as above",
+	"api/logs -> api/wire":                       "as above",
+	"api/cloudwatch -> api/wire":                 "as above",
+	"functions/archive -> functions":             "what it takes apart is a function's code",
+	"triggers/poll -> triggers/destination":      "the notice of a discarded batch is worded where it is sent",
+	"triggers/relay -> triggers/destination":     "as above",
 	"api/admin -> api/wire":                      "faults are told to it by the command line",
 }
 
@@ -75,6 +82,7 @@ var sealed = []struct{ pkg, module, why string }{
 	{"triggers/shard", "github.com/nats-io/", "the rules of a shard are pure: values in, decisions out"},
 	{"triggers/shard", "github.com/tetratelabs/", "as above"},
 	{"triggers/batch", "github.com/nats-io/", "as above"},
+	{"triggers/filter", "github.com/nats-io/", "as above"},
 	{"scaler", "github.com/nats-io/", "as above"},
 	{"runtime/wasm", "github.com/nats-io/", "the engine knows no store"},
 	{"runtime/sandbox", "github.com/nats-io/", "as above"},

@@ -269,6 +269,11 @@ func TestEveryRecordIsResolvedInOrderWhateverHappens(t *testing.T) {
 			redrive: percent("redrive", 0, 2, 20), hold: percent("hold", 0, 0, 0, 2),
 			crash: percent("crash", 0, 0, 2), drain: percent("drain", 0, 0, 0, 2), change: percent("change", 0, 0, 0, 3), refilter: percent("refilter", 0, 0, 0, 2), put: percent("put", 5, 30, 100),
 		}
+		if ch.crash+ch.drain > 0 {
+			// Which records stay dropped when filters change and a machine starts anew is for
+			// stories: the world does not know exactly what the last machine had decided.
+			ch.refilter = 0
+		}
 		poisoned := percent("poison", 0, 5, 40)
 		large := percent("large", 0, 0, 3)
 		old := percent("old", 0, 0, 30)
